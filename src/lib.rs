@@ -1,0 +1,3 @@
+//! Sluicegate: a reverse proxy and service gateway whose configuration changes live.
+
+pub mod model;

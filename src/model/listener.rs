@@ -1,0 +1,85 @@
+//! A listener: an address bound at run time. A certificate and the server names it is shown for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::{Id, Invalid, Name, NamespaceRef, Secret};
+use super::pattern::HostPattern;
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerProtocol {
+    /// HTTP/1.1, and HTTP/2 by prior knowledge.
+    #[default]
+    Http,
+    /// TLS by the certificates of the registry; HTTP/1.1 or HTTP/2 by ALPN.
+    Https,
+}
+
+/// An address bound while the gateway runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    #[serde(default, skip_serializing_if = "NamespaceRef::is_default")]
+    #[schemars(with = "Option<String>")]
+    pub namespace: NamespaceRef,
+    /// Unique within the namespace.
+    pub name: Name,
+    /// An IP address of this machine. Default `0.0.0.0`.
+    #[serde(default = "everywhere")]
+    pub address: IpAddr,
+    pub port: u16,
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
+    /// Every connection must begin with a PROXY protocol header, v1 or v2. Default false.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
+
+const fn everywhere() -> IpAddr {
+    IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+}
+
+impl Listener {
+    pub const fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        if self.port == 0 {
+            return Err(Invalid::new("port", "a listener's port is 1 to 65535"));
+        }
+        Ok(())
+    }
+}
+
+/// A certificate chain and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The leaf first, then its issuers.
+    pub cert: Box<str>,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key: Secret,
+}
+
+/// A server name and the certificate shown for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sni {
+    /// `example.com`, `*.example.com` or `example.*`; unique.
+    pub name: HostPattern,
+    pub certificate: Id,
+}
+
+impl Sni {
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        if self.name.port().is_some() {
+            return Err(Invalid::new("name", "a server name has no port"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+//! A service: what traffic goes to. A namespace: where names are unique.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::{Invalid, Name, NamespaceRef, millis};
+
+/// Where names are unique. The one called `default` always exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Namespace {
+    pub name: Name,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub comment: Box<str>,
+}
+
+/// How the gateway speaks to a service.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1 in clear.
+    #[default]
+    Http,
+    /// TLS; HTTP/1.1.
+    Https,
+    /// HTTP/2 in clear, by prior knowledge (RFC 9113 §3.3).
+    H2c,
+    /// TLS; HTTP/2 where ALPN agrees, else HTTP/1.1.
+    H2,
+    /// gRPC over HTTP/2 in clear.
+    Grpc,
+    /// gRPC over HTTP/2 with TLS.
+    Grpcs,
+    /// Bytes.
+    Tcp,
+    /// Bytes within TLS that the gateway starts.
+    Tls,
+    /// Bytes within TLS that the gateway does not open.
+    TlsPassthrough,
+}
+
+impl Protocol {
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::H2 | Self::Grpcs | Self::Tls)
+    }
+
+    pub const fn is_http(self) -> bool {
+        !matches!(self, Self::Tcp | Self::Tls | Self::TlsPassthrough)
+    }
+
+    pub const fn default_port(self) -> u16 {
+        if self.is_tls() { 443 } else { 80 }
+    }
+}
+
+/// What traffic goes to: an address or a pool, how to speak to it, and how long to wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    #[serde(default, skip_serializing_if = "NamespaceRef::is_default")]
+    #[schemars(with = "Option<String>")]
+    pub namespace: NamespaceRef,
+    /// Unique within the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// A pool's name in the same namespace, a host name, or an IP address.
+    /// A pool wins over a host of that name (Kong's rule).
+    pub host: Name,
+    /// Ignored when `host` names a pool. Default 80.
+    #[serde(default = "port_default")]
+    pub port: u16,
+    /// The base path put before the request's; begins with `/`. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Box<str>>,
+    /// Further attempts after the first that failed safely. Default 5, at most 32767 (Kong's).
+    #[serde(default = "retries_default")]
+    pub retries: u16,
+    /// Time to establish a connection, TLS included. Default 60,000 ms.
+    #[serde(
+        default = "timeout_default",
+        rename = "connect_timeout_ms",
+        with = "millis"
+    )]
+    #[schemars(with = "u32")]
+    pub connect_timeout: Duration,
+    /// Longest pause between two writes to the endpoint. Default 60,000 ms.
+    #[serde(
+        default = "timeout_default",
+        rename = "write_timeout_ms",
+        with = "millis"
+    )]
+    #[schemars(with = "u32")]
+    pub write_timeout: Duration,
+    /// Longest pause between two reads from the endpoint. Default 60,000 ms.
+    #[serde(
+        default = "timeout_default",
+        rename = "read_timeout_ms",
+        with = "millis"
+    )]
+    #[schemars(with = "u32")]
+    pub read_timeout: Duration,
+    /// Whether traffic may use it; a disabled service's routes do not match. Default true.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Check the endpoint's certificate; only with a TLS protocol. Default true.
+    #[serde(default = "yes")]
+    pub tls_verify: bool,
+    /// The name asked for and checked in TLS; default the host sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_server_name: Option<Name>,
+}
+
+const fn port_default() -> u16 {
+    80
+}
+
+const fn retries_default() -> u16 {
+    5
+}
+
+pub(super) const fn timeout_default() -> Duration {
+    Duration::from_secs(60)
+}
+
+pub(super) const fn yes() -> bool {
+    true
+}
+
+impl Service {
+    /// A service at `host`, everything else by default.
+    pub fn at(protocol: Protocol, host: Name, port: u16) -> Self {
+        Self {
+            namespace: NamespaceRef::default(),
+            name: None,
+            protocol,
+            host,
+            port,
+            path: None,
+            retries: retries_default(),
+            connect_timeout: timeout_default(),
+            write_timeout: timeout_default(),
+            read_timeout: timeout_default(),
+            enabled: true,
+            tls_verify: true,
+            tls_server_name: None,
+        }
+    }
+
+    /// What holds between fields.
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        check_host(self.host.as_str())?;
+        if self.port == 0 {
+            return Err(Invalid::new("port", "a service's port is 1 to 65535"));
+        }
+        if self.retries > 32767 {
+            return Err(Invalid::new("retries", "at most 32767"));
+        }
+        match &self.path {
+            Some(path) => check_path("path", path),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What may be dialled: no white space, `/`, `?`, `#` or `@`, and no `:` outside an IPv6 literal.
+pub(super) fn check_host(host: &str) -> Result<(), Invalid> {
+    let wrong = host
+        .bytes()
+        .any(|b| b <= b' ' || matches!(b, b'/' | b'?' | b'#' | b'@' | b'\\'));
+    let v6 = host
+        .trim_matches(['[', ']'])
+        .parse::<std::net::Ipv6Addr>()
+        .is_ok();
+    if wrong || (host.contains(':') && !v6) {
+        return Err(Invalid::new(
+            "host",
+            format!("{host:?} is neither a host name nor an IP address"),
+        ));
+    }
+    Ok(())
+}
+
+/// A path that can be sent: begins with `/`, visible characters only, no `?` and no `#`.
+pub(super) fn check_path(field: &'static str, path: &str) -> Result<(), Invalid> {
+    let sendable = path
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#');
+    if !path.starts_with('/') || !sendable || path.len() > 8192 {
+        let why =
+            format!("{path:?} must begin with '/' and hold visible ASCII without '?' and '#'");
+        return Err(Invalid::new(field, why));
+    }
+    Ok(())
+}

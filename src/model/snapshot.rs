@@ -1,0 +1,356 @@
+//! All entities at one revision, and the one way to the next: [`Snapshot::with`].
+//!
+//! Persistent maps share what a change does not touch, so that a snapshot costs what changed. The
+//! reference rules are kept here: names are unique, what is mentioned exists, what is in use stays.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::change::{Change, Refusal};
+use super::entity::{Entity, EntityRef, Kind, Kinded, Tie, named_key};
+use super::id::{Id, Name, NamespaceRef, Revision, Timestamp};
+use super::{Namespace, Service};
+
+/// All entities at one revision; immutable; references already checked.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    revision: Revision,
+    entities: OrdMap<(Kind, Id), Arc<Entity>>,
+    /// What must be unique → who has it.
+    unique: OrdMap<(Kind, Box<str>), Id>,
+    /// (mentioned, kind of the one that mentions it, its id).
+    mentions: OrdSet<(Id, Kind, Id)>,
+    /// (namespace and host, service): which services a pool of that name would serve.
+    hosts: OrdSet<(Box<str>, Id)>,
+}
+
+impl Snapshot {
+    /// Only the namespace `default`, as a new store holds it.
+    pub fn empty() -> Self {
+        let name: Name = NamespaceRef::default().into();
+        let namespace = Namespace {
+            name,
+            comment: Box::default(),
+        };
+        let id = Id::derived("sluicegate:namespace:default");
+        let mut snapshot = Self::default();
+        snapshot.insert(Arc::new(Entity::new(id, namespace)));
+        snapshot
+    }
+
+    /// What a store held, as it was written. Nothing is checked: what a newer version would refuse
+    /// is left to the table's compiler, which names it.
+    pub fn restore(revision: Revision, entities: impl IntoIterator<Item = Arc<Entity>>) -> Self {
+        let mut snapshot = Self::empty();
+        entities
+            .into_iter()
+            .for_each(|entity| snapshot.insert(entity));
+        snapshot.revision = revision;
+        snapshot
+    }
+
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub fn entity(&self, kind: Kind, id: Id) -> Option<&Arc<Entity>> {
+        self.entities.get(&(kind, id))
+    }
+
+    /// One entity as its own type.
+    pub fn get<T: Kinded>(&self, id: Id) -> Option<&T> {
+        self.entity(T::KIND, id)?.as_kind()
+    }
+
+    /// The entity of that name in that namespace (`""` for kinds without one).
+    pub fn named(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Arc<Entity>> {
+        let id = self.unique.get(&(kind, named_key(namespace, name)))?;
+        self.entity(kind, *id)
+    }
+
+    /// Every entity of a kind behind `after`, by id.
+    pub fn list(&self, kind: Kind, after: Option<Id>) -> impl Iterator<Item = &Arc<Entity>> {
+        let from = after.map_or(Bound::Included((kind, Id::MIN)), |id| {
+            Bound::Excluded((kind, id))
+        });
+        self.entities
+            .range((from, Bound::Included((kind, Id::MAX))))
+            .map(|(_, entity)| entity)
+    }
+
+    /// Every entity, kind by kind.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entity>> {
+        self.entities.values()
+    }
+
+    pub fn count(&self, kind: Kind) -> usize {
+        self.list(kind, None).count()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entities.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entities.is_empty()
+    }
+
+    /// The entities of `kind` that mention `id`.
+    pub fn mentioning(&self, id: Id, kind: Kind) -> impl Iterator<Item = &Arc<Entity>> {
+        let span = (
+            Bound::Included((id, kind, Id::MIN)),
+            Bound::Included((id, kind, Id::MAX)),
+        );
+        self.mentions
+            .range(span)
+            .filter_map(|(_, kind, id)| self.entity(*kind, *id))
+    }
+
+    /// The services whose host is `host`, so that a pool of that name serves them.
+    pub fn services_at(&self, namespace: &NamespaceRef, host: &str) -> impl Iterator<Item = Id> {
+        let key = named_key(namespace.as_str(), host);
+        let span = (
+            Bound::Included((key.clone(), Id::MIN)),
+            Bound::Included((key, Id::MAX)),
+        );
+        self.hosts
+            .range(span)
+            .map(|(_, id)| *id)
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// The next snapshot: every change applied, or the first reason why not.
+    ///
+    /// References are judged when all changes are in, so their order within a batch does not matter.
+    /// Deleting an entity deletes what it owns. The second value names everything that changed.
+    ///
+    /// # Errors
+    /// [`Refusal`], with this snapshot untouched.
+    pub fn with(
+        &self,
+        changes: &[Change],
+        now: Timestamp,
+    ) -> Result<(Self, Vec<EntityRef>), Refusal> {
+        let mut next = Self {
+            revision: self.revision.next(),
+            ..self.clone()
+        };
+        let mut touched = Vec::with_capacity(changes.len());
+        for change in changes {
+            next.apply(change, now, &mut touched)?;
+        }
+        next.check_references(self, &touched)?;
+        touched.sort();
+        touched.dedup();
+        Ok((next, touched))
+    }
+
+    fn apply(
+        &mut self,
+        change: &Change,
+        now: Timestamp,
+        touched: &mut Vec<EntityRef>,
+    ) -> Result<(), Refusal> {
+        match change {
+            Change::Delete(at) => self.delete(*at, touched),
+            Change::Create(entity) => {
+                if let Some(other) = self.entity(entity.kind(), entity.id) {
+                    let (at, value) = (entity.at(), entity.id.to_string());
+                    return Err(Refusal::AlreadyExists {
+                        at,
+                        field: "id",
+                        value,
+                        with: other.at(),
+                    });
+                }
+                self.put(entity, now, touched)
+            }
+            Change::Replace(entity) if self.entity(entity.kind(), entity.id).is_none() => {
+                Err(Refusal::NotFound(entity.at()))
+            }
+            Change::Replace(entity) | Change::Put(entity) => self.put(entity, now, touched),
+        }
+    }
+
+    fn put(
+        &mut self,
+        entity: &Entity,
+        now: Timestamp,
+        touched: &mut Vec<EntityRef>,
+    ) -> Result<(), Refusal> {
+        let at = entity.at();
+        entity
+            .spec
+            .check()
+            .map_err(|invalid| Refusal::Invalid { at, invalid })?;
+        self.check_unique(entity)?;
+        let mut entity = entity.clone();
+        let old = self.entity(at.kind, at.id).map(|old| old.created_at);
+        let written = (entity.created_at != Timestamp::default()).then_some(entity.created_at);
+        entity.created_at = old.or(written).unwrap_or(now);
+        entity.updated_at = now;
+        entity.revision = self.revision;
+        self.remove(at);
+        self.insert(Arc::new(entity));
+        touched.push(at);
+        Ok(())
+    }
+
+    fn check_unique(&self, entity: &Entity) -> Result<(), Refusal> {
+        let Some((field, key)) = entity.spec.unique() else {
+            return Ok(());
+        };
+        let value = key.rsplit('\0').next().unwrap_or_default().to_owned();
+        let kind = entity.kind();
+        match self.unique.get(&(kind, key)) {
+            Some(id) if *id != entity.id => {
+                let with = EntityRef { kind, id: *id };
+                Err(Refusal::AlreadyExists {
+                    at: entity.at(),
+                    field,
+                    value,
+                    with,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn delete(&mut self, at: EntityRef, touched: &mut Vec<EntityRef>) -> Result<(), Refusal> {
+        let entity = self.entity(at.kind, at.id).ok_or(Refusal::NotFound(at))?;
+        if let (Some(name), Kind::Namespace) = (entity.spec.name(), at.kind) {
+            self.check_deserted(at, name)?;
+        }
+        for owned in self.owned_by(at.id) {
+            self.delete(owned, touched)?;
+        }
+        self.remove(at);
+        touched.push(at);
+        Ok(())
+    }
+
+    /// A namespace goes only when nothing lives in it, and `default` never.
+    fn check_deserted(&self, at: EntityRef, name: &str) -> Result<(), Refusal> {
+        if name == NamespaceRef::DEFAULT {
+            let why = "the namespace default always exists";
+            return Err(Refusal::Invalid {
+                at,
+                invalid: super::Invalid::new("name", why),
+            });
+        }
+        let lives_here = |entity: &&Arc<Entity>| {
+            entity
+                .spec
+                .namespace()
+                .is_some_and(|namespace| namespace.as_str() == name)
+        };
+        match self.iter().find(lives_here) {
+            Some(by) => Err(Refusal::InUse { at, by: by.at() }),
+            None => Ok(()),
+        }
+    }
+
+    fn owned_by(&self, id: Id) -> Vec<EntityRef> {
+        let span = (id, Kind::Namespace, Id::MIN)..=(id, Kind::Listener, Id::MAX);
+        let owned = |(_, kind, id): &(Id, Kind, Id)| {
+            let entity = self.entity(*kind, *id)?;
+            entity
+                .spec
+                .references()
+                .filter(|r| r.tie == Tie::Owned)
+                .map(|_| entity.at())
+        };
+        self.mentions.range(span).filter_map(owned).collect()
+    }
+
+    fn check_references(&self, before: &Self, touched: &[EntityRef]) -> Result<(), Refusal> {
+        for at in touched {
+            match self.entity(at.kind, at.id) {
+                Some(entity) => self.check_mentioned(entity)?,
+                None => self.check_unmentioned(before, *at)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_mentioned(&self, entity: &Entity) -> Result<(), Refusal> {
+        let at = entity.at();
+        if let Some(namespace) = entity.spec.namespace() {
+            if self
+                .named(Kind::Namespace, "", namespace.as_str())
+                .is_none()
+            {
+                return Err(Refusal::NoNamespace {
+                    at,
+                    namespace: namespace.clone(),
+                });
+            }
+        }
+        match entity.spec.references() {
+            Some(r) if self.entity(r.to.kind, r.to.id).is_none() => Err(Refusal::Dangling {
+                at,
+                field: r.field,
+                to: r.to,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_unmentioned(&self, before: &Self, at: EntityRef) -> Result<(), Refusal> {
+        let span = (at.id, Kind::Namespace, Id::MIN)..=(at.id, Kind::Listener, Id::MAX);
+        match self.mentions.range(span).next() {
+            Some((_, kind, id)) => {
+                let by = EntityRef {
+                    kind: *kind,
+                    id: *id,
+                };
+                // A mention that did not exist before names something that is gone: say that.
+                match before.entity(*kind, *id) {
+                    Some(_) => Err(Refusal::InUse { at, by }),
+                    None => Err(Refusal::Dangling {
+                        at: by,
+                        field: at.kind.singular(),
+                        to: at,
+                    }),
+                }
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, entity: Arc<Entity>) {
+        let EntityRef { kind, id } = entity.at();
+        if let Some((_, key)) = entity.spec.unique() {
+            self.unique.insert((kind, key), id);
+        }
+        if let Some(reference) = entity.spec.references() {
+            self.mentions.insert((reference.to.id, kind, id));
+        }
+        if let Some(service) = entity.as_kind::<Service>() {
+            self.hosts.insert((host_key(service), id));
+        }
+        self.entities.insert((kind, id), entity);
+    }
+
+    fn remove(&mut self, at: EntityRef) {
+        let Some(entity) = self.entities.remove(&(at.kind, at.id)) else {
+            return;
+        };
+        if let Some((_, key)) = entity.spec.unique() {
+            self.unique.remove(&(at.kind, key));
+        }
+        if let Some(reference) = entity.spec.references() {
+            self.mentions.remove(&(reference.to.id, at.kind, at.id));
+        }
+        if let Some(service) = entity.as_kind::<Service>() {
+            self.hosts.remove(&(host_key(service), at.id));
+        }
+    }
+}
+
+fn host_key(service: &Service) -> Box<str> {
+    named_key(service.namespace.as_str(), service.host.as_str())
+}
