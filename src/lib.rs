@@ -1,3 +1,4 @@
 //! Sluicegate: a reverse proxy and service gateway whose configuration changes live.
 
 pub mod model;
+pub mod store;
