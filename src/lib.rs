@@ -4,3 +4,4 @@ pub mod live;
 pub mod model;
 pub mod table;
 pub mod upstream;
+pub mod store;
