@@ -2,6 +2,8 @@
 
 pub mod live;
 pub mod model;
-pub mod table;
-pub mod upstream;
+pub mod registry;
 pub mod store;
+pub mod table;
+pub mod tls;
+pub mod upstream;

@@ -19,7 +19,9 @@ impl Metrics {
     /// # Errors
     /// Where a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let buckets = vec![0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+        let buckets = vec![
+            0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+        ];
         let seconds = |name: &str, help: &str| {
             Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.clone()))
         };

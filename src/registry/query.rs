@@ -39,7 +39,9 @@ pub fn page(
     after: Option<Id>,
     limit: usize,
 ) -> Page {
-    let shown = snapshot.list(kind, after).filter(|entity| filter.shows(entity));
+    let shown = snapshot
+        .list(kind, after)
+        .filter(|entity| filter.shows(entity));
     let mut entities: Vec<_> = shown.take(limit.saturating_add(1)).cloned().collect();
     let more = entities.len() > limit;
     entities.truncate(limit);

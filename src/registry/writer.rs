@@ -10,9 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sockets::{Reservation, Sockets};
 use super::{Applied, Error, Metrics, Mode, QUEUE_MAX, Registry};
-use crate::model::{
-    Change, Entity, EntityRef, Id, Kind, Listener, Refusal, Revision, Snapshot, Timestamp,
-};
+use crate::model::{Change, EntityRef, Id, Kind, Listener, Snapshot, Timestamp};
 use crate::store::{Batch, Store, StoreError};
 use crate::table::{Compiler, Current, Problem, Table};
 use crate::upstream::{Resolved, Resolver};
@@ -51,11 +49,12 @@ pub(super) struct Edit<T, E, P> {
 }
 
 impl<T, E, P> Edit<T, E, P> {
-    pub(super) const fn new(
-        plan: P,
-        answer: oneshot::Sender<Result<(Applied, T), E>>,
-    ) -> Self {
-        Self { plan: Some(plan), told: None, answer: Some(answer) }
+    pub(super) const fn new(plan: P, answer: oneshot::Sender<Result<(Applied, T), E>>) -> Self {
+        Self {
+            plan: Some(plan),
+            told: None,
+            answer: Some(answer),
+        }
     }
 
     /// A caller that went away is no reason to stop.
@@ -124,15 +123,28 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
     let snapshot = Arc::new(Snapshot::restore(loaded.revision, loaded.entities));
     let started = Instant::now();
     let (table, problems) = parts.compiler.full(&snapshot, &Resolved::default());
-    parts.metrics.compile.observe(started.elapsed().as_secs_f64());
+    parts
+        .metrics
+        .compile
+        .observe(started.elapsed().as_secs_f64());
     let table = Arc::new(table);
     parts.names.follow(table.names());
     parts.current.publish(Arc::clone(&table));
     let published = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-    let registry = Registry { jobs, snapshot: Arc::clone(&published), names: parts.names.clone() };
+    let registry = Registry {
+        jobs,
+        snapshot: Arc::clone(&published),
+        names: parts.names.clone(),
+    };
     let resolved = Resolved::default();
-    let writer = Writer { parts, published, snapshot, table, resolved };
+    let writer = Writer {
+        parts,
+        published,
+        snapshot,
+        table,
+        resolved,
+    };
     writer.report();
     std::thread::Builder::new()
         .name("registry".into())
@@ -188,12 +200,17 @@ impl Writer {
     fn take(&mut self, job: Job, group: &mut Group) {
         match job {
             Job::Resolve(resolved) => {
-                let table = self.parts.compiler.resolved(&group.table, &group.snapshot, &resolved);
+                let table = self
+                    .parts
+                    .compiler
+                    .resolved(&group.table, &group.snapshot, &resolved);
                 group.table = Arc::new(table);
                 self.resolved = resolved;
             }
             Job::Edit { mode, mut edit } => {
-                let Some(changes) = edit.changes(&group.snapshot) else { return };
+                let Some(changes) = edit.changes(&group.snapshot) else {
+                    return;
+                };
                 match self.admit(mode, &changes, group) {
                     Ok(applied) => group.waiting.push((edit, applied)),
                     Err(error) => {
@@ -206,15 +223,25 @@ impl Writer {
     }
 
     /// Checks, compiles and binds one batch on top of the group; the group changes only on success.
-    fn admit(&mut self, mode: Mode, changes: &[Change], group: &mut Group) -> Result<Applied, Error> {
+    fn admit(
+        &mut self,
+        mode: Mode,
+        changes: &[Change],
+        group: &mut Group,
+    ) -> Result<Applied, Error> {
         if changes.is_empty() {
             return Ok(applied(&group.snapshot));
         }
         let (next, touched) = group.snapshot.with(changes, Timestamp::now())?;
         let started = Instant::now();
         let (table, problems) =
-            self.parts.compiler.next(&group.table, &next, &touched, &self.resolved);
-        self.parts.metrics.compile.observe(started.elapsed().as_secs_f64());
+            self.parts
+                .compiler
+                .next(&group.table, &next, &touched, &self.resolved);
+        self.parts
+            .metrics
+            .compile
+            .observe(started.elapsed().as_secs_f64());
         if !problems.is_empty() {
             return Err(Error::Problems(problems));
         }
@@ -230,7 +257,12 @@ impl Writer {
     }
 
     /// Reserves the addresses of new and changed listeners.
-    fn bind(&mut self, next: &Snapshot, touched: &[EntityRef], group: &mut Group) -> Result<(), Error> {
+    fn bind(
+        &mut self,
+        next: &Snapshot,
+        touched: &[EntityRef],
+        group: &mut Group,
+    ) -> Result<(), Error> {
         let mut reserved = Vec::new();
         let mut closed = Vec::new();
         for at in touched.iter().filter(|at| at.kind == Kind::Listener) {
@@ -285,7 +317,10 @@ impl Writer {
         let batch = batch(&group.snapshot, &group.touched);
         let started = Instant::now();
         let outcome = self.parts.store.commit(self.snapshot.revision(), &batch);
-        self.parts.metrics.commit.observe(started.elapsed().as_secs_f64());
+        self.parts
+            .metrics
+            .commit
+            .observe(started.elapsed().as_secs_f64());
         outcome
     }
 
@@ -298,13 +333,22 @@ impl Writer {
 
     fn report(&self) {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.parts.metrics.revision.set(gauge(self.snapshot.revision().0));
-        self.parts.metrics.entities.set(gauge(self.snapshot.len() as u64));
+        self.parts
+            .metrics
+            .revision
+            .set(gauge(self.snapshot.revision().0));
+        self.parts
+            .metrics
+            .entities
+            .set(gauge(self.snapshot.len() as u64));
     }
 }
 
 fn applied(snapshot: &Arc<Snapshot>) -> Applied {
-    Applied { revision: snapshot.revision(), snapshot: Arc::clone(snapshot) }
+    Applied {
+        revision: snapshot.revision(),
+        snapshot: Arc::clone(snapshot),
+    }
 }
 
 /// What the store must write: every touched entity once, as it is in the end.
@@ -312,7 +356,10 @@ fn batch(snapshot: &Snapshot, touched: &[EntityRef]) -> Batch {
     let mut touched = touched.to_vec();
     touched.sort();
     touched.dedup();
-    let mut batch = Batch { revision: snapshot.revision(), ..Batch::default() };
+    let mut batch = Batch {
+        revision: snapshot.revision(),
+        ..Batch::default()
+    };
     for at in touched {
         match snapshot.entity(at.kind, at.id) {
             Some(entity) => batch.puts.push(Arc::clone(entity)),

@@ -5,14 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::ProducesTickets;
 
 use super::certs::Certs;
 use super::route::Route;
-use super::service::{Backend, Builder, Service};
+use super::service::{Backend, Builder};
 use super::{Names, Table};
 use crate::model;
 use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, NamespaceRef, Snapshot};
+use crate::tls;
+use crate::tls::Sessions;
 use crate::upstream::{Endpoints, Resolved};
 
 /// One reason why a snapshot does not compile.
@@ -26,7 +27,7 @@ pub struct Problem {
 /// Compiles tables; holds what outlives them.
 pub struct Compiler {
     live: Endpoints,
-    tickets: Arc<dyn ProducesTickets>,
+    sessions: Sessions,
     default_tls: Option<Arc<ServerConfig>>,
 }
 
@@ -40,16 +41,23 @@ impl Compiler {
     /// `default_tls` answers TLS clients that name no known server.
     pub fn new(
         live: Endpoints,
-        tickets: Arc<dyn ProducesTickets>,
+        sessions: Sessions,
         default_tls: Option<Arc<ServerConfig>>,
     ) -> Self {
-        Self { live, tickets, default_tls }
+        Self {
+            live,
+            sessions,
+            default_tls,
+        }
     }
 
     /// A table of everything; entities with problems are left out of it.
     pub fn full(&self, snapshot: &Snapshot, resolved: &Resolved) -> (Table, Vec<Problem>) {
         let certs = Certs::with_default(self.default_tls.clone());
-        let empty = Table { certs, ..Table::default() };
+        let empty = Table {
+            certs,
+            ..Table::default()
+        };
         let everything: Vec<_> = snapshot.iter().map(|entity| entity.at()).collect();
         self.next(&empty, snapshot, &everything, resolved)
     }
@@ -62,9 +70,21 @@ impl Compiler {
         touched: &[EntityRef],
         resolved: &Resolved,
     ) -> (Table, Vec<Problem>) {
-        let table = Table { revision: snapshot.revision(), ..previous.clone() };
-        let builder = Builder { snapshot, resolved, live: &self.live };
-        let mut work = Work { compiler: self, builder, table, problems: Vec::new() };
+        let table = Table {
+            revision: snapshot.revision(),
+            ..previous.clone()
+        };
+        let builder = Builder {
+            snapshot,
+            resolved,
+            live: &self.live,
+        };
+        let mut work = Work {
+            compiler: self,
+            builder,
+            table,
+            problems: Vec::new(),
+        };
         work.pools(touched);
         work.services(touched);
         work.routes(touched);
@@ -75,13 +95,22 @@ impl Compiler {
     /// The same table with fresh addresses where they changed.
     pub fn resolved(&self, previous: &Table, snapshot: &Snapshot, resolved: &Resolved) -> Table {
         let changed = |backend: &Backend| {
-            backend.names.iter().any(|name| resolved.addresses(name) != previous.resolved.addresses(name))
+            backend
+                .names
+                .iter()
+                .any(|name| resolved.addresses(name) != previous.resolved.addresses(name))
         };
         let pools = previous.pools.values().filter(|backend| changed(backend));
         let pools = pools.map(|backend| (Kind::Pool, backend.pool.owner()));
-        let services = previous.services.values().filter(|service| changed(&service.backend));
+        let services = previous
+            .services
+            .values()
+            .filter(|service| changed(&service.backend));
         let services = services.map(|service| (Kind::Service, service.id()));
-        let touched: Vec<_> = pools.chain(services).map(|(kind, id)| EntityRef { kind, id }).collect();
+        let touched: Vec<_> = pools
+            .chain(services)
+            .map(|(kind, id)| EntityRef { kind, id })
+            .collect();
         let (mut table, _) = self.next(previous, snapshot, &touched, resolved);
         table.resolved = resolved.clone();
         table
@@ -115,7 +144,9 @@ impl Work<'_> {
                 self.table.names.forget(&backend.names);
             }
             let entity = snapshot.entity(Kind::Pool, id);
-            if let Some((entity, pool)) = entity.and_then(|e| Some((e, e.as_kind::<model::Pool>()?))) {
+            if let Some((entity, pool)) =
+                entity.and_then(|e| Some((e, e.as_kind::<model::Pool>()?)))
+            {
                 let backend = self.builder.pool(entity, pool);
                 self.table.names.remember(&backend.names);
                 self.table.pools.insert(id, backend);
@@ -135,9 +166,15 @@ impl Work<'_> {
             Kind::Pool => Some(at.id),
             Kind::Endpoint => {
                 let endpoint = self.builder.snapshot.get::<model::Endpoint>(at.id);
-                endpoint.map(|endpoint| endpoint.pool).or_else(|| self.table.endpoints.get(&at.id).copied())
+                endpoint
+                    .map(|endpoint| endpoint.pool)
+                    .or_else(|| self.table.endpoints.get(&at.id).copied())
             }
-            Kind::Namespace | Kind::Service | Kind::Route | Kind::Certificate | Kind::Sni
+            Kind::Namespace
+            | Kind::Service
+            | Kind::Route
+            | Kind::Certificate
+            | Kind::Sni
             | Kind::Listener => None,
         }
     }
@@ -192,7 +229,9 @@ impl Work<'_> {
     }
 
     fn route(&mut self, entity: &Arc<Entity>, before: Option<&Route>) -> Result<(), Invalid> {
-        let Some(spec) = entity.as_kind::<model::Route>() else { return Ok(()) };
+        let Some(spec) = entity.as_kind::<model::Route>() else {
+            return Ok(());
+        };
         let slot = spec.service.map(|id| {
             let slot = self.table.services.number(id);
             slot.ok_or_else(|| Invalid::new("service", format!("service {id} does not exist")))
@@ -200,7 +239,10 @@ impl Work<'_> {
         let slot = slot.transpose()?;
         let service = slot.and_then(|slot| self.table.services.get(slot));
         if service.is_some_and(|service| !service.spec().protocol.is_http()) {
-            return Err(Invalid::new("service", "an HTTP route needs a service that speaks HTTP"));
+            return Err(Invalid::new(
+                "service",
+                "an HTTP route needs a service that speaks HTTP",
+            ));
         }
         let route = Arc::new(Route::compile(entity, spec, slot, before)?);
         self.table.router.insert(&route)?;
@@ -212,10 +254,12 @@ impl Work<'_> {
         let certificates = touched.iter().filter(|at| at.kind == Kind::Certificate);
         for at in certificates.clone() {
             self.table.certs.remove(at.id);
-            let Some(certificate) = self.builder.snapshot.get::<Certificate>(at.id) else { continue };
-            match crate::tls::certified_key(&certificate.cert, &certificate.key) {
+            let Some(certificate) = self.builder.snapshot.get::<Certificate>(at.id) else {
+                continue;
+            };
+            match tls::certified(certificate, &tls::provider()) {
                 Ok(key) => {
-                    let config = crate::tls::server_config(key, &self.compiler.tickets);
+                    let config = tls::server_config(key, &self.compiler.sessions);
                     self.table.certs.put(at.id, config);
                 }
                 Err(invalid) => self.problems.push(Problem { at: *at, invalid }),

@@ -74,7 +74,11 @@ impl Table {
     /// The best route for a request, with every candidate told to `trial`.
     #[inline]
     pub fn find<T: Trial>(&self, question: &Question<'_>, trial: &mut T) -> Option<Hit<'_>> {
-        let enabled = |slot| self.services.get(slot).is_some_and(|service| service.spec().enabled);
+        let enabled = |slot| {
+            self.services
+                .get(slot)
+                .is_some_and(|service| service.spec().enabled)
+        };
         self.router.find(question, enabled, trial)
     }
 
@@ -103,7 +107,10 @@ impl Table {
 
     /// Every pool in use: the configured ones, and the addresses of services without one.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        let own = self.services.values().filter(|service| service.pool_entity().is_none());
+        let own = self
+            .services
+            .values()
+            .filter(|service| service.pool_entity().is_none());
         let own = own.map(|service| service.pool());
         self.pools.values().map(|backend| &backend.pool).chain(own)
     }

@@ -47,7 +47,9 @@ impl Service {
 
     /// What the operator wrote.
     pub fn spec(&self) -> &model::Service {
-        self.entity.as_kind().expect("only service entities are compiled into services")
+        self.entity
+            .as_kind()
+            .expect("only service entities are compiled into services")
     }
 
     pub fn pool(&self) -> &Arc<Pool> {
@@ -98,9 +100,18 @@ impl Builder<'_> {
                 continue;
             };
             let host = endpoint.host.as_str();
-            gathered.add(self.resolved, Some(member.id), host, endpoint.port, endpoint.weight);
+            gathered.add(
+                self.resolved,
+                Some(member.id),
+                host,
+                endpoint.port,
+                endpoint.weight,
+            );
         }
-        let policy = Policy { unresolved: gathered.unresolved, ..Policy::of(entity.id, pool) };
+        let policy = Policy {
+            unresolved: gathered.unresolved,
+            ..Policy::of(entity.id, pool)
+        };
         Backend {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: Some(Arc::clone(entity)),
@@ -111,7 +122,10 @@ impl Builder<'_> {
     fn direct(&self, id: Id, service: &model::Service) -> Backend {
         let mut gathered = Gathered::default();
         gathered.add(self.resolved, None, service.host.as_str(), service.port, 1);
-        let policy = Policy { unresolved: gathered.unresolved, ..Policy::direct(id) };
+        let policy = Policy {
+            unresolved: gathered.unresolved,
+            ..Policy::direct(id)
+        };
         Backend {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: None,
@@ -130,27 +144,53 @@ impl Builder<'_> {
             .unwrap_or_else(|| self.direct(entity.id, service));
         let fixed = backend.entity.as_ref().map(|pool| {
             let pool = pool.as_kind::<model::Pool>();
-            pool.and_then(|pool| pool.host_header.as_ref()).map(|host| host.as_str().to_owned())
+            pool.and_then(|pool| pool.host_header.as_ref())
+                .map(|host| host.as_str().to_owned())
         });
-        let own = || Some(authority(service.host.as_str(), service.port, service.protocol));
-        let host = fixed.unwrap_or_else(own).and_then(|text| HeaderValue::from_str(&text).ok());
+        let own = || {
+            Some(authority(
+                service.host.as_str(),
+                service.port,
+                service.protocol,
+            ))
+        };
+        let host = fixed
+            .unwrap_or_else(own)
+            .and_then(|text| HeaderValue::from_str(&text).ok());
         let connection_key = connection_key(service);
-        Service { entity: Arc::clone(entity), backend, host, connection_key }
+        Service {
+            entity: Arc::clone(entity),
+            backend,
+            host,
+            connection_key,
+        }
     }
 }
 
 /// `host:port`, without the port where the protocol implies it.
 pub fn authority(host: &str, port: u16, protocol: model::Protocol) -> String {
     let bare_v6 = host.contains(':') && !host.starts_with('[');
-    let host = if bare_v6 { format!("[{host}]") } else { host.to_owned() };
-    if port == protocol.default_port() { host } else { format!("{host}:{port}") }
+    let host = if bare_v6 {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    if port == protocol.default_port() {
+        host
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn connection_key(service: &model::Service) -> u64 {
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();
     service.protocol.hash(&mut hasher);
     service.tls_verify.hash(&mut hasher);
-    service.tls_server_name.as_ref().map(Name::as_str).hash(&mut hasher);
+    service
+        .tls_server_name
+        .as_ref()
+        .map(Name::as_str)
+        .hash(&mut hasher);
     hasher.finish()
 }
 
@@ -167,7 +207,12 @@ impl Gathered {
         let name: Arc<str> = host.into();
         let mut member = |addr| {
             let addr = SocketAddr::new(addr, port);
-            self.members.push(Member { id, host: Arc::clone(&name), addr, weight });
+            self.members.push(Member {
+                id,
+                host: Arc::clone(&name),
+                addr,
+                weight,
+            });
         };
         if let Some(addr) = literal {
             return member(addr);

@@ -18,7 +18,11 @@ pub(super) struct Slots<T: Clone> {
 
 impl<T: Clone> Default for Slots<T> {
     fn default() -> Self {
-        Self { numbers: ById::default(), values: Vector::new(), free: Vector::new() }
+        Self {
+            numbers: ById::default(),
+            values: Vector::new(),
+            free: Vector::new(),
+        }
     }
 }
 
