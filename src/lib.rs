@@ -7,3 +7,4 @@ pub mod store;
 pub mod table;
 pub mod tls;
 pub mod upstream;
+pub mod tls;
