@@ -7,4 +7,3 @@ pub mod store;
 pub mod table;
 pub mod tls;
 pub mod upstream;
-pub mod tls;
