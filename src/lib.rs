@@ -7,3 +7,7 @@ pub mod store;
 pub mod table;
 pub mod tls;
 pub mod upstream;
+pub mod metrics;
+pub mod model;
+pub mod proxy;
+pub mod reply;
