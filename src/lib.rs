@@ -1,6 +1,12 @@
 //! Sluicegate: a reverse proxy and service gateway whose configuration changes live.
 
+pub mod live;
 pub mod metrics;
 pub mod model;
 pub mod proxy;
+pub mod registry;
 pub mod reply;
+pub mod store;
+pub mod table;
+pub mod tls;
+pub mod upstream;
