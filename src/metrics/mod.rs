@@ -172,7 +172,7 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     };
-    if !words.iter().all(|word| snake(word)) {
+    if !words.iter().all(snake) {
         return Err("it is not snake_case");
     }
     if words.iter().any(|word| ABBREVIATIONS.contains(word)) {

@@ -346,3 +346,189 @@ fn parse_length(text: &[u8]) -> Result<u64, HeadError> {
     let length: i64 = text.parse().map_err(|_| HeadError::Length)?;
     u64::try_from(length).map_err(|_| HeadError::Length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::authority::authority;
+    use super::*;
+    use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    fn judge(raw: &[u8]) -> Result<Framing, HeadError> {
+        check(raw, &HeadLimits::DEFAULT)
+    }
+
+    /// One hostile or harmless request; each character of `raw` is one byte.
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        verdict: String,
+        status: Vec<u16>,
+        raw: String,
+    }
+
+    impl Case {
+        fn bytes(&self) -> Vec<u8> {
+            let byte = |c: char| u8::try_from(u32::from(c)).unwrap();
+            self.raw.chars().map(byte).collect()
+        }
+    }
+
+    fn cases() -> Vec<Case> {
+        serde_json::from_str(include_str!("../../tests/data/http1_heads.json")).unwrap()
+    }
+
+    /// The status of a refusal by the head or by the host it names.
+    fn refusal(raw: &[u8]) -> Option<u16> {
+        if let Err(error) = judge(raw) {
+            return Some(error.reply().kind().status().as_u16());
+        }
+        let mut fields = [httparse::EMPTY_HEADER; 128];
+        let mut request = httparse::Request::new(&mut fields);
+        request.parse(raw).unwrap();
+        let mut headers = HeaderMap::new();
+        for field in &*request.headers {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_bytes(field.value).unwrap());
+        }
+        let uri: Uri = request.path.unwrap().parse().unwrap();
+        let version = match request.version {
+            Some(0) => http::Version::HTTP_10,
+            _ => http::Version::HTTP_11,
+        };
+        authority(&uri, &headers, version).err().map(|_| 400)
+    }
+
+    #[test]
+    fn every_vector_is_judged_as_it_says() {
+        let cases = cases();
+        assert!(cases.len() > 100);
+        for case in cases {
+            let status = refusal(&case.bytes());
+            match &*case.verdict {
+                "accept" => assert_eq!(status, None, "{}", case.name),
+                "reject" => assert!(
+                    status.is_some_and(|status| case.status.contains(&status)),
+                    "{}: {status:?}",
+                    case.name
+                ),
+                other => panic!("{}: verdict {other:?}", case.name),
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_that_breaks_off_is_refused_wherever_it_breaks() {
+        let whole = b"POST /v HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(judge(whole), Ok(Framing::Length(5)));
+        for end in 0..whole.len() {
+            assert_eq!(judge(&whole[..end]), Err(HeadError::Unterminated), "{end}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_head_is_not_looked_at() {
+        let raw = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\0\n\r anything";
+        assert_eq!(judge(raw), Ok(Framing::None));
+    }
+
+    #[test]
+    fn one_empty_line_before_the_request_is_skipped_and_not_two() {
+        assert_eq!(
+            judge(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Ok(Framing::None)
+        );
+        assert_eq!(
+            judge(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Err(HeadError::RequestLine)
+        );
+    }
+
+    #[test]
+    fn http_1_0_needs_no_host_and_has_no_coding() {
+        assert_eq!(judge(b"GET / HTTP/1.0\r\n\r\n"), Ok(Framing::None));
+        assert_eq!(
+            judge(b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Err(HeadError::CodingInHttp10)
+        );
+    }
+
+    fn with_fields(count: usize, value: &str) -> Vec<u8> {
+        let mut raw = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+        for n in 1..count {
+            raw.extend(format!("X-{n}: {value}\r\n").bytes());
+        }
+        raw.extend(b"\r\n");
+        raw
+    }
+
+    #[test]
+    fn each_limit_holds_at_its_edge() {
+        let limits = HeadLimits::DEFAULT;
+        assert!(judge(&with_fields(limits.fields_max, "")).is_ok());
+        assert_eq!(
+            judge(&with_fields(limits.fields_max + 1, "")),
+            Err(HeadError::TooManyFields)
+        );
+
+        let line = |length: usize| {
+            let path = "a".repeat(length - "GET / HTTP/1.1".len());
+            format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
+        };
+        assert!(judge(&line(limits.line_bytes_max)).is_ok());
+        assert_eq!(
+            judge(&line(limits.line_bytes_max + 1)),
+            Err(HeadError::LineTooLong)
+        );
+
+        let field = |length: usize| with_fields(2, &"v".repeat(length - "X-1: ".len()));
+        assert!(judge(&field(limits.field_bytes_max)).is_ok());
+        assert_eq!(
+            judge(&field(limits.field_bytes_max + 1)),
+            Err(HeadError::FieldTooLarge)
+        );
+
+        let large = with_fields(5, &"v".repeat(20_000));
+        assert_eq!(judge(&large), Err(HeadError::TooLarge));
+        let bare = HeadLimits {
+            head_bytes_max: large.len(),
+            ..limits
+        };
+        assert!(check(&large, &bare).is_ok());
+    }
+
+    #[test]
+    fn every_refusal_closes_the_connection() {
+        for raw in [
+            &b"GET / HTTP/3.0\r\n\r\n"[..],
+            b"GET\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        ] {
+            let kind = judge(raw).unwrap_err().reply().kind();
+            assert_eq!(kind.afterwards(), reply::Afterwards::Close, "{kind:?}");
+        }
+    }
+
+    proptest! {
+        /// We accept a subset of what httparse accepts, and agree with it on the number of fields.
+        #[test]
+        fn what_passes_here_passes_httparse(
+            raw in "(GET|POST|G T)( |  )(/[a-z%]{0,4}|\\*|http://a/)( HTTP/1\\.[012])(\r\n|\n)\
+                    ((Host|X-A|Content-Length|Transfer-Encoding|X A)( ?: ?)(a|5|chunked|\x07|)(\r\n|\r|\n )){0,4}\
+                    \r\n",
+        ) {
+            if judge(raw.as_bytes()).is_ok() {
+                let mut fields = [httparse::EMPTY_HEADER; 128];
+                let mut request = httparse::Request::new(&mut fields);
+                let parsed = request.parse(raw.as_bytes());
+                prop_assert!(matches!(parsed, Ok(httparse::Status::Complete(n)) if n == raw.len()));
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(raw in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = judge(&raw);
+        }
+    }
+}

@@ -433,3 +433,244 @@ fn is_trailers_only(headers: &HeaderMap) -> bool {
     let first = codings.next();
     first.is_some_and(|only| only.eq_ignore_ascii_case(b"trailers")) && codings.next().is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_static(name);
+            map.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn trusted() -> TrustedProxies {
+        TrustedProxies::parse(["10.0.0.0/8"]).unwrap()
+    }
+
+    fn forwarded(peer: &str, fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = headers(fields);
+        let hop = Hop::new(peer.parse().unwrap(), 8443, Scheme::Https, &trusted());
+        let authority = Authority::parse(b"a.example:8443").unwrap();
+        let forward = Forward {
+            client: hop.client(&map, &trusted()),
+            authority: Some(&authority),
+            path: "/api/x",
+            prefix: Some("/api"),
+        };
+        for (name, edit) in hop.forwarded(&map, &forward) {
+            match edit {
+                Edit::Keep => {}
+                Edit::Set(value) => drop(map.insert(name, value)),
+                Edit::Remove => drop(map.remove(name)),
+            }
+        }
+        map
+    }
+
+    const LIES: [(&str, &str); 8] = [
+        ("x-real-ip", "127.0.0.1"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "evil"),
+        ("x-forwarded-port", "1"),
+        ("x-forwarded-path", "/evil"),
+        ("x-forwarded-prefix", "/evil"),
+        ("forwarded", "for=127.0.0.1"),
+    ];
+
+    #[test]
+    fn a_stranger_is_not_believed() {
+        let map = forwarded("192.0.2.9", &LIES);
+        for (name, value) in [
+            ("x-real-ip", "192.0.2.9"),
+            ("x-forwarded-for", "127.0.0.1, 192.0.2.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "a.example"),
+            ("x-forwarded-port", "8443"),
+            ("x-forwarded-path", "/api/x"),
+            ("x-forwarded-prefix", "/api"),
+        ] {
+            assert_eq!(map[name], value, "{name}");
+        }
+        assert!(!map.contains_key("forwarded"));
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed() {
+        let said = [
+            ("x-forwarded-for", "203.0.113.5"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "www.example"),
+            ("forwarded", "for=203.0.113.5"),
+        ];
+        let map = forwarded("10.1.1.1", &said);
+        for (name, value) in [
+            ("x-real-ip", "203.0.113.5"),
+            ("x-forwarded-for", "203.0.113.5, 10.1.1.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "www.example"),
+            ("x-forwarded-port", "8443"),
+            ("forwarded", "for=203.0.113.5"),
+        ] {
+            assert_eq!(map[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn without_a_list_the_peer_is_the_list() {
+        let map = forwarded("::ffff:192.0.2.9", &[]);
+        assert_eq!(map["x-forwarded-for"], "192.0.2.9");
+        let several = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+        ];
+        let map = forwarded("192.0.2.9", &several);
+        assert_eq!(map["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 192.0.2.9");
+        assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
+    }
+
+    #[test]
+    fn the_longest_address_fits() {
+        let longest: IpAddr = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
+        assert_eq!(address_value(longest), longest.to_string());
+        let embedded: IpAddr = "::ffff:255.255.255.255".parse().unwrap();
+        assert_eq!(address_value(embedded), embedded.to_string());
+    }
+
+    #[test]
+    fn names_that_pass_for_ours_elsewhere_are_found() {
+        let map = headers(&[
+            ("x_forwarded_for", "a"),
+            ("x-forwarded_host", "a"),
+            ("x_real_ip", "a"),
+            ("x_mine", "a"),
+            ("x-forwarded-for", "a"),
+        ]);
+        let mut found: Vec<_> = impostors(&map).iter().map(HeaderName::to_string).collect();
+        found.sort();
+        assert_eq!(found, ["x-forwarded_host", "x_forwarded_for", "x_real_ip"]);
+    }
+
+    #[test]
+    fn via_grows_by_our_element() {
+        let instance = Instance::new("gw-1").unwrap();
+        let map = headers(&[]);
+        assert_eq!(instance.via(&map, Version::HTTP_2), "2.0 gw-1");
+        let map = headers(&[("via", "1.0 fred"), ("via", "1.1 p.example")]);
+        assert_eq!(
+            instance.via(&map, Version::HTTP_11),
+            "1.0 fred, 1.1 p.example, 1.1 gw-1"
+        );
+        assert!(Instance::new("gw 1").is_none() && Instance::new("").is_none());
+    }
+
+    #[test]
+    fn a_request_that_goes_in_circles_is_found_within_ten_hops() {
+        let instance = Instance::new("gw-1").unwrap();
+        let mut map = headers(&[]);
+        let mut passes = 0;
+        while !instance.is_loop(&map) {
+            let via = instance.via(&map, Version::HTTP_11);
+            map.insert(VIA, via);
+            passes += 1;
+        }
+        assert_eq!(passes, PASSES_MAX);
+        let others = ["1.1 other"; HOPS_MAX - 1].join(",");
+        assert!(!instance.is_loop(&headers(&[("via", &others)])));
+        let others = ["1.1 other"; HOPS_MAX].join(",");
+        assert!(instance.is_loop(&headers(&[("via", &others)])));
+        let mentioned = ["1.1 other (gw-1)"; PASSES_MAX].join(",");
+        assert!(!instance.is_loop(&headers(&[("via", &mentioned)])));
+    }
+
+    fn asks(fields: &[(&'static str, &str)]) -> Switch {
+        switch(&Method::GET, Version::HTTP_11, &headers(fields))
+    }
+
+    #[test]
+    fn only_a_websocket_is_an_upgrade() {
+        let connection = ("connection", "keep-alive, Upgrade");
+        assert_eq!(
+            asks(&[connection, ("upgrade", "WebSocket")]),
+            Switch::WebSocket
+        );
+        assert_eq!(asks(&[("upgrade", "websocket")]), Switch::None);
+        assert_eq!(asks(&[connection, ("upgrade", "h2c")]), Switch::None);
+        assert_eq!(
+            asks(&[connection, ("upgrade", "websocket, h2c")]),
+            Switch::None
+        );
+        let map = headers(&[connection, ("upgrade", "websocket")]);
+        assert_eq!(switch(&Method::POST, Version::HTTP_11, &map), Switch::None);
+        assert_eq!(switch(&Method::GET, Version::HTTP_10, &map), Switch::None);
+    }
+
+    fn stripped(fields: &[(&'static str, &str)], switch: Switch) -> Vec<String> {
+        let names = request_hop_by_hop(&headers(fields), switch).unwrap();
+        let mut names: Vec<_> = names.iter().map(HeaderName::to_string).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_was_for_one_connection_goes_no_further() {
+        let fields = [
+            ("connection", "close, X-Mine, x-absent"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "secret"),
+            ("proxy", "http://evil"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("x-mine", "1"),
+            ("x-yours", "1"),
+        ];
+        assert_eq!(
+            stripped(&fields, Switch::None),
+            [
+                "connection",
+                "keep-alive",
+                "proxy",
+                "proxy-authorization",
+                "proxy-connection",
+                "te",
+                "upgrade",
+                "x-mine",
+            ]
+        );
+    }
+
+    #[test]
+    fn te_trailers_and_a_websockets_upgrade_go_on() {
+        let grpc = [("te", "trailers"), ("connection", "TE")];
+        assert_eq!(stripped(&grpc, Switch::None), ["connection"]);
+        let websocket = [("connection", "Upgrade"), ("upgrade", "websocket")];
+        assert!(stripped(&websocket, Switch::WebSocket).is_empty());
+    }
+
+    #[test]
+    fn nominating_a_guarding_field_is_refused_in_a_request_and_ignored_in_a_response() {
+        for name in [
+            "host",
+            "content-length",
+            "authorization",
+            "x-forwarded-for",
+            "cookie",
+        ] {
+            let map = headers(&[("connection", name)]);
+            let refused = request_hop_by_hop(&map, Switch::None);
+            assert_eq!(refused, Err(Nominated(HeaderName::from_static(name))));
+        }
+        let map = headers(&[
+            ("connection", "set-cookie, x-mine"),
+            ("set-cookie", "a=b"),
+            ("x-mine", "1"),
+        ]);
+        let names = response_hop_by_hop(&map, Switch::None);
+        assert_eq!(&names[..], [CONNECTION, HeaderName::from_static("x-mine")]);
+    }
+}

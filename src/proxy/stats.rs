@@ -59,12 +59,12 @@ impl Totals {
 
     /// The gateway answered by itself.
     pub fn replied(&self, kind: reply::Kind) {
-        count(&self.replies, position(reply::Kind::ALL, kind));
+        count(&self.replies, position(reply::Kind::ALL, &kind));
     }
 
     /// An attempt, or the request as a whole, failed.
     pub fn failed(&self, kind: failure::Kind) {
-        count(&self.failures, position(failure::Kind::ALL, kind));
+        count(&self.failures, position(failure::Kind::ALL, &kind));
     }
 
     /// A request was given to an endpoint, for the `number`th time, counted from 1.
@@ -137,8 +137,8 @@ const fn side(side: failure::Side) -> &'static str {
     }
 }
 
-fn position<T: PartialEq>(all: &[T], one: T) -> Option<usize> {
-    all.iter().position(|other| *other == one)
+fn position<T: PartialEq>(all: &[T], one: &T) -> Option<usize> {
+    all.iter().position(|other| other == one)
 }
 
 fn count(counters: &[IntCounter], at: Option<usize>) {
