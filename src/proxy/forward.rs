@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{CONNECTION, HOST, UPGRADE, VIA};
 use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
@@ -26,7 +26,11 @@ const IDLE: Duration = Duration::from_secs(50);
 pub(super) fn peer(service: &Service, pick: &Pick) -> HttpPeer {
     let spec = service.spec();
     let tls = spec.protocol.is_tls();
-    let name = if tls { server_name(service, pick) } else { String::new() };
+    let name = if tls {
+        server_name(service, pick)
+    } else {
+        String::new()
+    };
     let mut peer = HttpPeer::new(pick.addr(), tls, name);
     // pingora's own idea of a connection's identity leaves out ALPN and more.
     peer.group_key = service.connection_key();
@@ -48,7 +52,10 @@ fn alpn(protocol: Protocol) -> ALPN {
     match protocol {
         Protocol::H2c | Protocol::Grpc | Protocol::Grpcs => ALPN::H2,
         Protocol::H2 => ALPN::H2H1,
-        Protocol::Http | Protocol::Https | Protocol::Tcp | Protocol::Tls
+        Protocol::Http
+        | Protocol::Https
+        | Protocol::Tcp
+        | Protocol::Tls
         | Protocol::TlsPassthrough => ALPN::H1,
     }
 }
@@ -56,7 +63,13 @@ fn alpn(protocol: Protocol) -> ALPN {
 fn server_name(service: &Service, pick: &Pick) -> String {
     let spec = service.spec();
     let configured = spec.tls_server_name.as_ref().map(model::Name::as_str);
-    let fixed = || service.pool_entity()?.as_kind::<model::Pool>()?.host_header.as_ref();
+    let fixed = || {
+        service
+            .pool_entity()?
+            .as_kind::<model::Pool>()?
+            .host_header
+            .as_ref()
+    };
     configured
         .or_else(|| fixed().map(|host| host.as_str().split(':').next().unwrap_or_default()))
         .unwrap_or_else(|| pick.host())
@@ -71,7 +84,9 @@ pub(super) fn prepare(
     client: &RequestHeader,
     request: &mut RequestHeader,
 ) -> pingora::Result<()> {
-    let Some(matched) = &x.matched else { return Ok(()) };
+    let Some(matched) = &x.matched else {
+        return Ok(());
+    };
     retarget(matched, request)?;
     announce(x, matched, hop, client, request)?;
     request.insert_header(VIA, instance.via(&client.headers, client.version))?;
@@ -87,7 +102,11 @@ fn retarget(matched: &Matched, request: &mut RequestHeader) -> pingora::Result<(
     match &matched.sent {
         Some(sent) => request.set_raw_path(sent),
         None if request.uri.authority().is_some() => {
-            let path = request.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+            let path = request
+                .uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str())
+                .to_owned();
             request.set_raw_path(path.as_bytes())
         }
         None => Ok(()),
@@ -102,13 +121,17 @@ fn announce(
     client: &RequestHeader,
     request: &mut RequestHeader,
 ) -> pingora::Result<()> {
-    let authority = authority_of(&client.uri, &client.headers, client.version).ok().flatten();
+    let authority = authority_of(&client.uri, &client.headers, client.version)
+        .ok()
+        .flatten();
     let path = client.uri.path();
     let forward = Forward {
         client: x.client,
         authority: authority.as_ref(),
         path,
-        prefix: path.get(..matched.stripped).filter(|prefix| !prefix.is_empty()),
+        prefix: path
+            .get(..matched.stripped)
+            .filter(|prefix| !prefix.is_empty()),
     };
     for (name, edit) in hop.forwarded(&client.headers, &forward) {
         match edit {
@@ -153,7 +176,10 @@ fn host(
 }
 
 fn client_host(client: &RequestHeader) -> Option<HeaderValue> {
-    let authority = client.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    let authority = client
+        .uri
+        .authority()
+        .and_then(|a| HeaderValue::from_str(a.as_str()).ok());
     authority.or_else(|| client.headers.get(HOST).cloned())
 }
 
@@ -164,15 +190,23 @@ fn endpoint_host(service: &Service, pick: &Pick) -> Option<HeaderValue> {
 
 /// What consistent hashing spreads a request by; 0 where the pool does not hash.
 pub(super) fn key(x: &Exchange, service: &Service, head: &RequestHeader, path: &[u8]) -> u64 {
-    let Some(on) = service.hash_on() else { return 0 };
+    let Some(on) = service.hash_on() else {
+        return 0;
+    };
     let value = match on {
         HashOn::ClientAddress => None,
-        HashOn::Header(name) => head.headers.get(&name.0).map(|value| value.as_bytes().to_vec()),
+        HashOn::Header(name) => head
+            .headers
+            .get(&name.0)
+            .map(|value| value.as_bytes().to_vec()),
         HashOn::Cookie(name) => cookie(&head.headers, name.as_str()),
         HashOn::Path => Some(path.to_vec()),
         HashOn::Query(name) => query(head.uri.query().unwrap_or_default(), name.as_str()),
     };
-    value.map_or_else(|| upstream::key(x.client.to_string().as_bytes()), |value| upstream::key(&value))
+    value.map_or_else(
+        || upstream::key(x.client.to_string().as_bytes()),
+        |value| upstream::key(&value),
+    )
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
@@ -186,15 +220,19 @@ fn query(query: &str, name: &str) -> Option<Vec<u8>> {
 }
 
 fn value_of<'a>(mut pairs: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<Vec<u8>> {
-    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec))
+    pairs.find_map(|pair| {
+        pair.strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")
+            .map(<[u8]>::to_vec)
+    })
 }
 
-/// Whether a request may carry a body that is still to come.
+/// The body's length, where the client told it.
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether the client asked for trailers, which gRPC servers insist on.
-pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get(TE).is_some() || headers.get(TRANSFER_ENCODING).is_some()
+    headers
+        .get(http::header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }

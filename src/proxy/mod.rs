@@ -75,7 +75,10 @@ pub struct Gateway {
 impl Gateway {
     /// `seed` is random and no two workers' is the same.
     pub fn new(shared: Arc<Shared>, seed: [u64; 2]) -> Self {
-        Self { shared, ids: RequestIds::new(seed) }
+        Self {
+            shared,
+            ids: RequestIds::new(seed),
+        }
     }
 }
 
@@ -108,10 +111,20 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, x: &mut Exchange) -> Result<Box<HttpPeer>> {
-        let service = x.service().cloned().ok_or_else(|| Error::new(failure::NO_ENDPOINT))?;
-        x.attempt.choose(&service, x.matched.as_ref().map_or(0, |matched| matched.key))?;
+        let service = x
+            .service()
+            .cloned()
+            .ok_or_else(|| Error::new(failure::NO_ENDPOINT))?;
+        x.attempt.choose(
+            &service,
+            x.matched.as_ref().map_or(0, |matched| matched.key),
+        )?;
         self.shared.totals.attempted(u32::from(x.attempt.count));
-        let pick = x.attempt.pick.as_ref().ok_or_else(|| Error::new(failure::NO_ENDPOINT))?;
+        let pick = x
+            .attempt
+            .pick
+            .as_ref()
+            .ok_or_else(|| Error::new(failure::NO_ENDPOINT))?;
         Ok(Box::new(forward::peer(&service, pick)))
     }
 
@@ -128,13 +141,13 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _reused: bool,
+        reused: bool,
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
         _: Option<&pingora::protocols::Digest>,
         x: &mut Exchange,
     ) -> Result<()> {
-        x.attempt.connected = Some(Instant::now());
+        x.attempt.reused = reused;
         Ok(())
     }
 
@@ -145,7 +158,13 @@ impl ProxyHttp for Gateway {
         x: &mut Exchange,
     ) -> Result<()> {
         let hop = self.hop(x);
-        forward::prepare(x, &self.shared.instance, &hop, session.req_header(), request)
+        forward::prepare(
+            x,
+            &self.shared.instance,
+            &hop,
+            session.req_header(),
+            request,
+        )
     }
 
     async fn request_body_filter(
@@ -155,7 +174,10 @@ impl ProxyHttp for Gateway {
         _end: bool,
         x: &mut Exchange,
     ) -> Result<()> {
-        let limit = x.matched.as_ref().map_or(u64::MAX, |matched| matched.body_bytes_max);
+        let limit = x
+            .matched
+            .as_ref()
+            .map_or(u64::MAX, |matched| matched.body_bytes_max);
         x.outcome.received += body.as_ref().map_or(0, |body| body.len() as u64);
         if x.outcome.received > limit {
             return Err(Error::new_down(failure::BODY_TOO_LARGE));
@@ -169,7 +191,8 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         x: &mut Exchange,
     ) -> Result<()> {
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
             return Ok(());
         }
         x.answered(response.status, Instant::now());
@@ -194,7 +217,7 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         error.retry.decide_reuse(reused);
-        self.retry_or_give_up(session, x, error, failure::Sent::Something { reused })
+        self.retry_or_give_up(session, x, error, failure::Sent::Something)
     }
 
     async fn fail_to_proxy(
@@ -215,7 +238,10 @@ impl ProxyHttp for Gateway {
         if x.outcome.status == 0 {
             x.outcome.status = status;
         }
-        FailToProxy { error_code: status, can_reuse_downstream: false }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: false,
+        }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, x: &mut Exchange) {
@@ -271,14 +297,17 @@ impl Gateway {
         x.client = hop.client(&request.headers, &self.shared.trusted);
         let trusted = hop.trust() == Trust::Trusted;
         let given = request.headers.get(X_REQUEST_ID).filter(|_| trusted);
-        let id = given.and_then(RequestId::accept).unwrap_or_else(|| self.ids.next());
+        let id = given
+            .and_then(RequestId::accept)
+            .unwrap_or_else(|| self.ids.next());
         x.request_id = Some(id);
     }
 
     /// What the parsers before us let pass and the next might read otherwise.
     fn check_head(&self, session: &Session) -> Result<(), Reply> {
         if let Some(http1) = session.as_http1() {
-            head::check(&http1.get_headers_raw_bytes(), &self.shared.head).map_err(head::HeadError::reply)?;
+            head::check(&http1.get_headers_raw_bytes(), &self.shared.head)
+                .map_err(head::HeadError::reply)?;
         }
         let request = session.req_header();
         let switch = switch(&request.method, request.version, &request.headers);
@@ -291,25 +320,44 @@ impl Gateway {
     }
 
     fn local(&self, x: &Exchange, path: &str) -> Option<Arc<dyn LocalService>> {
-        let local = self.shared.local.as_ref().filter(|_| x.role() == Role::Gateway)?;
+        let local = self
+            .shared
+            .local
+            .as_ref()
+            .filter(|_| x.role() == Role::Gateway)?;
         (local.owns(path) || !self.shared.gateway_traffic).then(|| Arc::clone(local))
     }
 
     /// Finds the route in the one table that this request sees.
-    fn route(&self, target: &Target<'_>, request: &RequestHeader, x: &mut Exchange) -> Result<(), Reply> {
+    fn route(
+        &self,
+        target: &Target<'_>,
+        request: &RequestHeader,
+        x: &mut Exchange,
+    ) -> Result<(), Reply> {
         let table = self.shared.current.load();
-        let arrival = Arrival { port: x.port(), secure: x.is_secure(), server_name: x.server_name() };
+        let arrival = Arrival {
+            port: x.port(),
+            secure: x.is_secure(),
+            server_name: x.server_name(),
+        };
         let question = target.question(&arrival);
         let Some(hit) = table.find(&question, &mut ()) else {
             return Err(no_route(&table, &question, x.role()));
         };
-        let Some(service) = table.service(hit.route()) else { return Err(reply::no_service()) };
+        let Some(service) = table.service(hit.route()) else {
+            return Err(reply::no_service());
+        };
         check_protocol(&hit, target, request, x)?;
         let matched = self.enter(&hit, service, target, request, x);
         let declared = forward::declared_length(&request.headers).unwrap_or(0);
         let limit = matched.body_bytes_max;
         x.matched = Some(matched);
-        if declared > limit { Err(reply::payload_too_large()) } else { Ok(()) }
+        if declared > limit {
+            Err(reply::payload_too_large())
+        } else {
+            Ok(())
+        }
     }
 
     fn enter(
@@ -324,7 +372,11 @@ impl Gateway {
         let path = hit.upstream_path(service.base(), &target.path);
         let same = target.is_verbatim() && *path == *target.path;
         let sent = (!same).then(|| path_and_query(&path, request.uri.query()));
-        let stripped = if spec.strip_path { hit.matched.unwrap_or(0) } else { 0 };
+        let stripped = if spec.strip_path {
+            hit.matched.unwrap_or(0)
+        } else {
+            0
+        };
         Matched {
             route: Arc::clone(hit.route()),
             service: Arc::clone(service),
@@ -407,10 +459,16 @@ impl Gateway {
     /// The other end of the connection, made once for each.
     fn hop(&self, x: &Exchange) -> Arc<Hop> {
         let make = || {
-            let scheme = if x.is_secure() { Scheme::Https } else { Scheme::Http };
+            let scheme = if x.is_secure() {
+                Scheme::Https
+            } else {
+                Scheme::Http
+            };
             Arc::new(Hop::new(x.client, x.port(), scheme, &self.shared.trusted))
         };
-        x.connection.as_ref().map_or_else(make, |connection| connection.hop(make))
+        x.connection
+            .as_ref()
+            .map_or_else(make, |connection| connection.hop(make))
     }
 }
 
@@ -420,8 +478,17 @@ fn progress<'a>(session: &'a mut Session, sent: failure::Sent) -> failure::Progr
         None => failure::Answered::Nothing,
     };
     let spent = session.as_ref().retry_buffer_truncated();
-    let body = if spent { failure::Body::Spent } else { failure::Body::Replayable };
-    failure::Progress { method: &session.req_header().method, sent, answered, body }
+    let body = if spent {
+        failure::Body::Spent
+    } else {
+        failure::Body::Replayable
+    };
+    failure::Progress {
+        method: &session.req_header().method,
+        sent,
+        answered,
+        body,
+    }
 }
 
 /// 404, or for clients of the *gateway* dialect 405 where another method would have matched.
@@ -450,9 +517,15 @@ fn check_protocol(
         (HttpsRedirect::UpgradeRequired, _) | (_, None) => reply::https_required(HttpsBy::Upgrade),
         (_, Some(status)) => reply::https_required(HttpsBy::Redirect {
             status,
-            host: target.authority.as_ref().map_or("", |authority| &authority.host),
+            host: target
+                .authority
+                .as_ref()
+                .map_or("", |authority| &authority.host),
             port: 443,
-            path_and_query: request.uri.path_and_query().map_or("/", |path| path.as_str()),
+            path_and_query: request
+                .uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str()),
         }),
     })
 }
@@ -479,7 +552,7 @@ impl Attempt {
     /// The endpoint hears how it went, unless it could not know better: a pooled connection that
     /// it closed while idle says nothing about its health.
     fn end(&mut self, failure: &Failure, sent: failure::Sent, now: Instant) {
-        let stale = matches!(sent, failure::Sent::Something { reused: true });
+        let stale = self.reused && sent == failure::Sent::Something;
         if let (Some(pick), Some(outcome), false) = (&self.pick, failure.observed(), stale) {
             pick.observe(outcome, now);
         }
@@ -499,7 +572,11 @@ impl Exchange {
 
     /// The last answer on a connection whose listener goes says so.
     fn close_if_draining(&self, session: &mut Session) {
-        if self.connection.as_ref().is_some_and(|connection| connection.is_draining()) {
+        if self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_draining())
+        {
             session.set_keepalive(None);
         }
     }

@@ -5,11 +5,11 @@ use std::time::Instant;
 use http::HeaderValue;
 use pingora_proxy::Session;
 
+use super::Shared;
 use super::access_log::Entry;
 use super::exchange::Exchange;
 use super::request_id::RequestId;
-use super::Shared;
-use crate::metrics::RouteOutcome;
+use crate::metrics::Outcome;
 use crate::model::Timestamp;
 use crate::table::{Miss, Question, Route, Table, Trial};
 
@@ -20,14 +20,25 @@ pub(super) fn request(shared: &Shared, session: &Session, x: &Exchange, now: Ins
     if let Some(matched) = &x.matched {
         let bytes_in = x.outcome.received;
         let status = x.outcome.status;
-        matched.in_flight.observe(&RouteOutcome { status, duration, bytes_in, bytes_out });
+        matched.in_flight.observe(&Outcome {
+            status,
+            duration,
+            bytes_in,
+            bytes_out,
+        });
     }
     let Some(log) = &shared.log else { return };
     let head = session.req_header();
-    let route = x.matched.as_ref().map(|matched| matched.route.entity().label());
+    let route = x
+        .matched
+        .as_ref()
+        .map(|matched| matched.route.entity().label());
     let service = x.service().map(|service| service.entity().label());
     let endpoint = x.attempt.pick.as_ref().map(|pick| pick.addr().to_string());
-    let host = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = head
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
     let host = host.or_else(|| Some(head.headers.get(http::header::HOST)?.as_bytes()));
     log.write(&Entry {
         time: Timestamp::now(),
@@ -36,8 +47,14 @@ pub(super) fn request(shared: &Shared, session: &Session, x: &Exchange, now: Ins
         host: host.unwrap_or_default(),
         path: head.raw_path(),
         protocol: protocol(head.version),
-        tls: x.connection.as_ref().and_then(|connection| Some(connection.tls.as_ref()?.version)),
-        listener: x.connection.as_ref().map_or("", |connection| &connection.entrance.name),
+        tls: x
+            .connection
+            .as_ref()
+            .and_then(|connection| Some(connection.tls.as_ref()?.version)),
+        listener: x
+            .connection
+            .as_ref()
+            .map_or("", |connection| &connection.entrance.name),
         status: x.outcome.status,
         bytes_in: x.outcome.received,
         bytes_out,
@@ -62,7 +79,11 @@ const fn protocol(version: http::Version) -> &'static str {
 
 /// Why it failed, or why the gateway answered itself.
 fn cause(x: &Exchange) -> Option<&'static str> {
-    let failed = x.outcome.failure.as_ref().map(super::failure::Failure::cause);
+    let failed = x
+        .outcome
+        .failure
+        .as_ref()
+        .map(super::failure::Failure::cause);
     failed.or_else(|| x.outcome.reply.map(crate::reply::Kind::label))
 }
 
@@ -83,7 +104,8 @@ impl Trial for Allowed {
 
     fn tried(&mut self, route: &std::sync::Arc<Route>, verdict: Result<Option<usize>, Miss>) {
         if verdict == Err(Miss::Method) {
-            self.0.extend(route.spec().methods.iter().map(str::to_owned));
+            self.0
+                .extend(route.spec().methods.iter().map(str::to_owned));
         }
     }
 }

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::Error;
-pub use metrics::Metrics;
+pub use metrics::ConfigMetrics;
 pub use query::{Filter, Page, page};
 pub use sockets::{NoSockets, Reservation, Sockets};
 pub use writer::{Parts, open};
@@ -136,7 +136,7 @@ mod tests {
 
     fn opened(store: impl Store + 'static, sockets: impl Sockets + 'static) -> Opened {
         let current = Arc::new(Current::default());
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let metrics = ConfigMetrics::register(&crate::metrics::Metrics::new()).unwrap();
         let compiler = Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None);
         let (names, _) = Resolver::unconnected();
         let (store, sockets) = (Box::new(store), Box::new(sockets));

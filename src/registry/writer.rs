@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::sockets::{Reservation, Sockets};
-use super::{Applied, Error, Metrics, Mode, QUEUE_MAX, Registry};
+use super::{Applied, ConfigMetrics, Error, Mode, QUEUE_MAX, Registry};
 use crate::model::{Change, EntityRef, Id, Kind, Listener, Snapshot, Timestamp};
 use crate::store::{Batch, Store, StoreError};
 use crate::table::{Compiler, Current, Problem, Table};
@@ -102,7 +102,7 @@ pub struct Parts {
     pub sockets: Box<dyn Sockets>,
     pub current: Arc<Current>,
     pub names: Resolver,
-    pub metrics: Metrics,
+    pub metrics: ConfigMetrics,
 }
 
 impl fmt::Debug for Parts {
@@ -128,6 +128,8 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
         .compile
         .observe(started.elapsed().as_secs_f64());
     let table = Arc::new(table);
+    let left_out = i64::try_from(problems.len()).unwrap_or(i64::MAX);
+    parts.metrics.problems.set(left_out);
     parts.names.follow(table.names());
     parts.current.publish(Arc::clone(&table));
     let published = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
