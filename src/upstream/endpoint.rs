@@ -11,7 +11,7 @@ use crate::model::Id;
 
 use super::checks::{Checks, ChecksKey, Judge, Outcome};
 use super::hash;
-use super::health::{Health, Report, Standing, Tally};
+use super::health::{Health, Report, Rules, Standing, Tally};
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
 ///
@@ -177,16 +177,6 @@ impl State {
         self.finished.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What traffic shows. A success of a healthy endpoint costs one load.
-    pub(super) fn observe(&self, outcome: Outcome, checks: &Checks, now: Instant) {
-        let judge = checks.passive.as_ref();
-        let report = judge.and_then(|judge| judge.report(outcome));
-        self.count_failure(outcome, report);
-        if let (Some(judge), Some(report)) = (judge, report) {
-            self.report(report, judge, now);
-        }
-    }
-
     fn count_failure(&self, outcome: Outcome, report: Option<Report>) {
         let count = match outcome {
             Outcome::Status(_) if report == Some(Report::HttpFailure) => &self.failures.status,
@@ -198,17 +188,18 @@ impl State {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a report into account, by the rules of the source it came from.
-    pub(super) fn report(&self, report: Report, judge: &Judge, now: Instant) {
+    /// Takes a report into account; answers the health it led to, where that is another. A success
+    /// of a healthy endpoint costs one load.
+    fn report(&self, report: Report, rules: &Rules, now: Instant) -> Option<Health> {
         if report == Report::Success && self.standing() == Standing::CLEAR {
-            return;
+            return None;
         }
         let elapsed = self.elapsed(now);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = self
-            .standing()
-            .after(report, &mut counts, &judge.rules, elapsed);
-        self.standing.store(next.word(), Ordering::Relaxed);
+        let before = self.standing();
+        let after = before.after(report, &mut counts, rules, elapsed);
+        self.standing.store(after.word(), Ordering::Relaxed);
+        (after.health() != before.health()).then(|| after.health())
     }
 
     /// Overrides the health until reports change it.
@@ -257,6 +248,31 @@ impl Endpoint {
 
     pub const fn weight(&self) -> u16 {
         self.weight
+    }
+
+    /// What traffic shows.
+    pub(super) fn observe(&self, outcome: Outcome, now: Instant) {
+        let judge = self.checks.passive.as_ref();
+        let report = judge.and_then(|judge| judge.report(outcome));
+        self.state.count_failure(outcome, report);
+        if let (Some(judge), Some(report)) = (judge, report) {
+            self.report(report, judge, now);
+        }
+    }
+
+    /// Takes a report into account, by the rules of the source it came from.
+    pub(super) fn report(&self, report: Report, judge: &Judge, now: Instant) {
+        match self.state.report(report, &judge.rules, now) {
+            None => {}
+            Some(Health::Healthy) => {
+                tracing::info!(host = %self.host, addr = %self.addr, "endpoint is healthy again");
+            }
+            Some(Health::Unhealthy) => {
+                tracing::warn!(
+                    host = %self.host, addr = %self.addr, last = ?report, "endpoint is unhealthy"
+                );
+            }
+        }
     }
 
     /// Its health and counts now.

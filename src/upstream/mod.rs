@@ -9,9 +9,11 @@ mod hash;
 mod health;
 mod pick;
 mod pool;
+mod probe;
 
 pub use checks::Outcome;
 pub use endpoint::{Endpoint, EndpointHealth, Endpoints, Failures};
 pub use hash::key;
 pub use health::Health;
 pub use pool::{Member, NoEndpoint, Pick, Policy, Pool, Tried};
+pub use probe::Prober;

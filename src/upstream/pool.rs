@@ -287,8 +287,7 @@ impl Pick {
 
     /// Tells how the attempt ended, once; the passive check learns from it.
     pub fn observe(&self, outcome: Outcome, now: Instant) {
-        let endpoint = &self.endpoint;
-        endpoint.state.observe(outcome, &endpoint.checks, now);
+        self.endpoint.observe(outcome, now);
     }
 }
 
