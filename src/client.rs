@@ -254,3 +254,289 @@ fn broken(error: &hyper::Error) -> Error {
     let cause = error.source().map(|cause| format!(": {cause}"));
     Error::Broken(format!("{error}{}", cause.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use rustls::ServerConfig;
+    use rustls::crypto::ring;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// What an origin does after it has read a request.
+    #[derive(Clone)]
+    enum Script {
+        Say(Vec<u8>),
+        /// Says the first, then the second again and again.
+        Endless(&'static str, &'static str),
+        /// Says this and then nothing more, with the connection open.
+        Stall(&'static str),
+    }
+
+    async fn perform(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Script) {
+        let mut head = [0; 2048];
+        _ = stream.read(&mut head).await;
+        match script {
+            Script::Say(bytes) => {
+                _ = stream.write_all(&bytes).await;
+                _ = stream.shutdown().await;
+            }
+            Script::Endless(first, again) => {
+                _ = stream.write_all(first.as_bytes()).await;
+                while stream.write_all(again.as_bytes()).await.is_ok() {}
+            }
+            Script::Stall(first) => {
+                _ = stream.write_all(first.as_bytes()).await;
+                _ = stream.read(&mut head).await;
+            }
+        }
+    }
+
+    async fn origin(script: Script) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(perform(stream, script.clone()));
+            }
+        });
+        addr
+    }
+
+    fn say(answer: &str) -> Script {
+        Script::Say(answer.into())
+    }
+
+    fn to(addr: SocketAddr) -> Get<'static> {
+        Get {
+            to: To::Addr(addr),
+            tls: None,
+            host: "origin.test",
+            target: "/",
+            timeout: Duration::from_secs(20),
+            body_bytes_max: 1000,
+        }
+    }
+
+    async fn get(script: Script) -> Result<Answer, Error> {
+        let addr = origin(script).await;
+        Client::new(None).get(&to(addr)).await
+    }
+
+    #[tokio::test]
+    async fn bodies_are_read_by_length_by_chunks_and_to_the_end() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\nhello",
+            "HTTP/1.0 200 OK\r\n\r\nhello",
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello",
+        ] {
+            let answer = get(say(answer)).await.unwrap();
+            assert_eq!(
+                (answer.status.as_u16(), &*answer.body),
+                (200, &b"hello"[..])
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer() {
+        let answer = get(say(
+            "HTTP/1.1 302 Found\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n",
+        ));
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, StatusCode::FOUND);
+        assert_eq!(answer.headers[http::header::LOCATION], "http://x/");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_bound_and_no_further() {
+        let exact = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1000));
+        assert_eq!(get(say(&exact)).await.unwrap().body.len(), 1000);
+        let long = "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n";
+        for script in [
+            say(&format!("{exact}x")),
+            say(&format!("{long}{}", "x".repeat(1001))),
+            Script::Endless("HTTP/1.1 200 OK\r\n\r\n", "body without end"),
+            Script::Endless(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "1\r\nx\r\n",
+            ),
+        ] {
+            let error = get(script).await.unwrap_err();
+            assert!(
+                matches!(error, Error::BodyTooLarge { max: 1000 }),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_headers_is_refused() {
+        let many = "A: b\r\n".repeat(HEADERS_MAX + 1);
+        for script in [
+            say(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")),
+            Script::Endless("HTTP/1.1 200 OK\r\nA: ", "xxxxxxxxxxxxxxxx"),
+            Script::Endless(
+                "HTTP/1.1 200 OK\r\n",
+                "A: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
+            ),
+        ] {
+            let error = get(script).await.unwrap_err();
+            assert!(matches!(error, Error::HeadTooLarge), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_is_broken() {
+        for answer in [
+            "",
+            "SSH-2.0-OpenSSH\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "HTTP/1.1 200 OK\r\nBad Header: x\r\n\r\n",
+        ] {
+            let error = get(say(answer)).await.unwrap_err();
+            assert!(matches!(error, Error::Broken(_)), "{answer:?}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_deadline_holds_for_head_and_body() {
+        for script in [
+            Script::Stall(""),
+            Script::Stall("HTTP/1.1 200 OK\r\nContent-"),
+            Script::Stall("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel"),
+            Script::Endless("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
+        ] {
+            let addr = origin(script).await;
+            let get = Get {
+                timeout: Duration::from_millis(100),
+                ..to(addr)
+            };
+            let error = Client::new(None).get(&get).await.unwrap_err();
+            assert!(matches!(error, Error::TimedOut(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_is_known_before_the_body_ends() {
+        let addr = origin(Script::Stall(
+            "HTTP/1.1 503 No\r\nContent-Length: 5\r\n\r\n",
+        ))
+        .await;
+        let status = Client::new(None).status(&to(addr)).await.unwrap();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_no_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        drop(listener);
+        let error = Client::new(None).get(&to(addr)).await.unwrap_err();
+        assert!(matches!(error, Error::Connect(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_and_bad_requests_refused() {
+        let addr = origin(say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")).await;
+        let named = Get {
+            to: To::Name {
+                host: "127.0.0.1",
+                port: addr.port(),
+            },
+            ..to(addr)
+        };
+        assert!(Client::new(None).get(&named).await.is_ok());
+        for (host, target) in [("a\r\nb", "/"), ("a", "/ x"), ("a", "/\r\nX: y")] {
+            let bad = Get {
+                host,
+                target,
+                ..named
+            };
+            let error = Client::new(None).get(&bad).await.unwrap_err();
+            assert!(matches!(error, Error::Request(_)), "{error}");
+        }
+    }
+
+    /// An https origin for `localhost`, and a file with the certificate to trust.
+    async fn tls_origin() -> (SocketAddr, tempfile::NamedTempFile) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut ca_file = tempfile::NamedTempFile::new().unwrap();
+        ca_file.write_all(made.cert.pem().as_bytes()).unwrap();
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    perform(
+                        stream,
+                        say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+                    )
+                    .await;
+                }
+            }
+        });
+        (addr, ca_file)
+    }
+
+    #[tokio::test]
+    async fn certificates_are_verified_unless_told_otherwise() {
+        let (addr, ca_file) = tls_origin().await;
+        let get = |server_name, verify| Get {
+            tls: Some(Tls {
+                server_name,
+                verify,
+            }),
+            ..to(addr)
+        };
+        let trusting = Client::new(Some(ca_file.path()));
+        let answer = trusting
+            .get(&get("localhost", Verify::Chain))
+            .await
+            .unwrap();
+        assert_eq!(&*answer.body, b"ok");
+        for (client, name) in [
+            (&trusting, "other.test"),
+            (&trusting, "127.0.0.1"),
+            (&Client::new(None), "localhost"),
+            (&Client::new(Some(Path::new("/nonexistent"))), "localhost"),
+        ] {
+            let error = client.get(&get(name, Verify::Chain)).await.unwrap_err();
+            assert!(matches!(error, Error::Tls(_)), "{error}");
+        }
+        for name in ["other.test", "127.0.0.1", "[::1]"] {
+            let answer = Client::new(None).get(&get(name, Verify::Nothing)).await;
+            assert_eq!(answer.unwrap().status, StatusCode::OK);
+        }
+    }
+
+    #[tokio::test]
+    async fn tls_to_a_plain_port_fails_as_tls() {
+        let addr = origin(say("HTTP/1.1 400 Bad Request\r\n\r\n")).await;
+        let get = Get {
+            tls: Some(Tls {
+                server_name: "localhost",
+                verify: Verify::Nothing,
+            }),
+            ..to(addr)
+        };
+        let error = Client::new(None).get(&get).await.unwrap_err();
+        assert!(matches!(error, Error::Tls(_)), "{error}");
+    }
+}

@@ -157,14 +157,17 @@ impl State {
         self.started.fetch_add(1, Ordering::Relaxed);
         let standing = self.standing();
         if !standing.is_healthy() {
-            self.begin_trial(standing, checks, now);
+            self.begin_trial(standing, checks, self.elapsed(now));
         }
     }
 
-    /// Two picks that race here may both try the endpoint; that is harmless.
-    fn begin_trial(&self, standing: Standing, checks: &Checks, now: Instant) {
-        let Some(judge) = &checks.passive else { return };
-        let next = standing.tried(&judge.rules, self.elapsed(now)).word();
+    /// Two picks that race here may both try the endpoint; that is harmless. One that was closed
+    /// since it was chosen stays closed.
+    fn begin_trial(&self, standing: Standing, checks: &Checks, elapsed: Duration) {
+        let Some(judge) = checks.passive.as_ref().filter(|_| standing.is_due(elapsed)) else {
+            return;
+        };
+        let next = standing.tried(&judge.rules, elapsed).word();
         _ = self.standing.compare_exchange(
             standing.word(),
             next,

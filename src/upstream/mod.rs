@@ -10,6 +10,7 @@ mod health;
 mod pick;
 mod pool;
 mod probe;
+mod resolve;
 
 pub use checks::Outcome;
 pub use endpoint::{Endpoint, EndpointHealth, Endpoints, Failures};
@@ -17,3 +18,4 @@ pub use hash::key;
 pub use health::Health;
 pub use pool::{Member, NoEndpoint, Pick, Policy, Pool, Tried};
 pub use probe::Prober;
+pub use resolve::{NoResolver, Resolved, Resolver, Servers};

@@ -275,3 +275,199 @@ fn pause(check: &ActiveCheck) -> Option<Duration> {
         .min()
         .map(|interval| interval.max(INTERVAL_MIN))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::super::endpoint::Endpoints;
+    use super::super::super::pool::{Member, Policy};
+    use super::*;
+
+    fn pool(live: &Endpoints, name: &str, count: u16, check: &ActiveCheck) -> Arc<Pool> {
+        let members = (1..=count).map(|port| Member {
+            id: None,
+            host: "127.0.0.1".into(),
+            addr: SocketAddr::from(([127, 0, 0, 1], port)),
+            weight: 1,
+        });
+        let policy = Policy {
+            active: Some(check),
+            ..Policy::direct(Id::derived(name))
+        };
+        Arc::new(Pool::build(&policy, members.collect(), live))
+    }
+
+    fn check(healthy: u64, unhealthy: u64, concurrency: u16) -> ActiveCheck {
+        ActiveCheck {
+            healthy_interval: Duration::from_millis(healthy),
+            unhealthy_interval: Duration::from_millis(unhealthy),
+            concurrency,
+            ..ActiveCheck::default()
+        }
+    }
+
+    /// Runs the clock, each check taking `lasts`; answers when each began, by endpoint and pool.
+    fn run(
+        schedule: &mut Schedule,
+        from: Instant,
+        millis: u64,
+        lasts: Duration,
+        mut seen: impl FnMut(&Schedule, usize, usize),
+    ) -> HashMap<(Id, SocketAddr), Vec<Instant>> {
+        let mut began: HashMap<_, Vec<Instant>> = HashMap::new();
+        let mut under_way: VecDeque<(Instant, Turn)> = VecDeque::new();
+        for now in (0..millis).map(|ms| from + Duration::from_millis(ms)) {
+            while under_way.front().is_some_and(|(end, _)| *end <= now) {
+                schedule.finish(under_way.pop_front().unwrap().1, now);
+            }
+            schedule.look(now);
+            while let Some((turn, endpoint)) = schedule.begin(now) {
+                under_way.push_back((now + lasts, turn));
+                let key = (turn.owner, endpoint.addr());
+                began.entry(key).or_default().push(now);
+                let of_pool = under_way.iter().filter(|(_, t)| t.owner == turn.owner);
+                seen(schedule, of_pool.count(), under_way.len());
+            }
+        }
+        for (_, turn) in under_way {
+            schedule.finish(turn, from + Duration::from_millis(millis));
+        }
+        began
+    }
+
+    #[test]
+    fn every_endpoint_is_checked_once_per_interval() {
+        let (live, now) = (Endpoints::new(), Instant::now());
+        let mut schedule = Schedule::default();
+        schedule.adopt(&[pool(&live, "a", 20, &check(1000, 500, 20))], now);
+        let began = run(
+            &mut schedule,
+            now,
+            10_000,
+            Duration::from_millis(5),
+            |_, _, _| {},
+        );
+        assert_eq!(began.len(), 20);
+        for moments in began.values() {
+            assert!(moments[0] - now <= FIRST_WITHIN);
+            for pair in moments.windows(2) {
+                let gap = pair[1] - pair[0];
+                let allowed = Duration::from_millis(900)..=Duration::from_millis(1002);
+                assert!(allowed.contains(&gap), "{gap:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn new_endpoints_are_not_all_checked_at_once() {
+        let (live, now) = (Endpoints::new(), Instant::now());
+        let mut schedule = Schedule::default();
+        schedule.adopt(&[pool(&live, "a", 200, &check(1000, 500, 200))], now);
+        let mut most = 0;
+        run(
+            &mut schedule,
+            now,
+            600,
+            Duration::from_millis(1),
+            |_, _, all| most = most.max(all),
+        );
+        assert!(most < 20, "{most} at once");
+    }
+
+    #[test]
+    fn concurrency_is_bounded_per_pool_and_in_all() {
+        let (live, now) = (Endpoints::new(), Instant::now());
+        let pools = [
+            pool(&live, "narrow", 50, &check(100, 100, 3)),
+            pool(&live, "wide", 1000, &check(100, 100, 1000)),
+        ];
+        let mut schedule = Schedule::default();
+        schedule.adopt(&pools, now);
+        let narrow = pools[0].owner();
+        let mut most = 0;
+        let began = run(
+            &mut schedule,
+            now,
+            3000,
+            Duration::from_millis(80),
+            |schedule, _, all| {
+                most = most.max(all);
+                assert!(all <= CHECKS_MAX);
+                assert!(schedule.groups[&narrow].admitted <= 3);
+            },
+        );
+        assert_eq!(most, CHECKS_MAX);
+        assert_eq!(began.len(), 1050, "nobody starves");
+        assert_eq!(schedule.under_way, 0);
+    }
+
+    #[test]
+    fn an_equal_pool_published_again_restarts_nothing() {
+        let (live, now) = (Endpoints::new(), Instant::now());
+        let check = check(1000, 1000, 10);
+        let first = pool(&live, "a", 5, &check);
+        let mut schedule = Schedule::default();
+        schedule.adopt(&[first], now);
+        run(
+            &mut schedule,
+            now,
+            1500,
+            Duration::from_millis(1),
+            |_, _, _| {},
+        );
+        let before = schedule.due.clone();
+        let held = pool(&live, "a", 6, &check);
+        schedule.adopt(&[held], now + Duration::from_millis(1500));
+        assert!(before.is_subset(&schedule.due));
+        assert_eq!(schedule.due.len(), 6);
+    }
+
+    #[test]
+    fn a_pool_that_is_gone_leaves_nothing_behind() {
+        let (live, now) = (Endpoints::new(), Instant::now());
+        let mut schedule = Schedule::default();
+        schedule.adopt(&[pool(&live, "a", 50, &check(100, 100, 2))], now);
+        schedule.look(now + Duration::from_secs(1));
+        let (turn, _) = schedule.begin(now).unwrap();
+        schedule.adopt(&[], now);
+        assert!(schedule.begin(now).is_none());
+        schedule.finish(turn, now);
+        assert!(schedule.targets.is_empty() && schedule.groups.is_empty());
+        assert!(schedule.due.is_empty() && schedule.ready.is_empty());
+        assert_eq!(schedule.next(), None);
+    }
+
+    #[test]
+    fn an_interval_of_zero_checks_nobody_of_that_health() {
+        let (live, now) = (Endpoints::new(), Instant::now());
+        let pool = pool(&live, "a", 2, &check(0, 100, 10));
+        let endpoints: Vec<_> = pool.endpoints().cloned().collect();
+        endpoints[1].mark(Health::Unhealthy);
+        let mut schedule = Schedule::default();
+        schedule.adopt(&[Arc::clone(&pool)], now);
+        let began = run(
+            &mut schedule,
+            now,
+            2000,
+            Duration::from_millis(1),
+            |_, _, _| {},
+        );
+        assert_eq!(began.len(), 1);
+        assert!(began[&(pool.owner(), endpoints[1].addr())].len() >= 18);
+        endpoints[0].mark(Health::Unhealthy);
+        let later = now + Duration::from_secs(2);
+        let began = run(
+            &mut schedule,
+            later,
+            300,
+            Duration::from_millis(1),
+            |_, _, _| {},
+        );
+        assert_eq!(
+            began.len(),
+            2,
+            "traffic ejected it, checks notice within an interval"
+        );
+    }
+}
