@@ -1,5 +1,6 @@
 //! Sluicegate: a reverse proxy and service gateway whose configuration changes live.
 
+pub mod client;
 pub mod live;
 pub mod metrics;
 pub mod model;
