@@ -18,4 +18,4 @@ pub use hash::key;
 pub use health::Health;
 pub use pool::{Member, NoEndpoint, Pick, Policy, Pool, Tried};
 pub use probe::Prober;
-pub use resolve::{NoResolver, Resolved, Resolver, Servers};
+pub use resolve::{NoResolver, Resolved, Resolver, Servers, is_name};

@@ -59,6 +59,11 @@ impl Resolved {
     }
 }
 
+/// Whether a host has to be asked for.
+pub fn is_name(host: &str) -> bool {
+    literal(host).is_none()
+}
+
 /// The address of a host that needs no resolving.
 fn literal(host: &str) -> Option<IpAddr> {
     if host.eq_ignore_ascii_case("localhost") {
