@@ -3,6 +3,7 @@
 pub mod client;
 pub mod live;
 pub mod metrics;
+pub mod config;
 pub mod model;
 pub mod proxy;
 pub mod registry;
