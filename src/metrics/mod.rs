@@ -1,7 +1,6 @@
 //! The registry of metrics: names that keep the rules, and their rendering as text. What is counted,
 //! and where, belongs to the modules that count.
 
-mod config;
 mod routes;
 
 use std::fmt;
@@ -13,7 +12,6 @@ use prometheus::{
     TextEncoder,
 };
 
-pub use config::ConfigMetrics;
 pub use routes::{InFlight, Outcome, ROUTE_BUCKETS, RouteLabels, RouteStats, Routes};
 
 /// Why a metric could not be registered.
