@@ -2,5 +2,12 @@
 
 pub mod client;
 pub mod live;
+pub mod metrics;
 pub mod model;
+pub mod proxy;
+pub mod registry;
+pub mod reply;
+pub mod store;
+pub mod table;
+pub mod tls;
 pub mod upstream;
