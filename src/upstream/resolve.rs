@@ -312,3 +312,213 @@ async fn look_up(dns: TokioResolver, name: Arc<str>) -> Answer {
         Err(error) => Answer::Failed(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+    use hickory_resolver::proto::rr::rdata::{A, AAAA};
+    use hickory_resolver::proto::rr::{RData, Record, RecordType};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// A name server on loopback: name → addresses and TTL; silent about `silent.test`.
+    #[derive(Default)]
+    struct Zone {
+        records: Mutex<HashMap<String, (Vec<IpAddr>, u32)>>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Zone {
+        async fn start() -> (Arc<Self>, Servers) {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let addr = socket.local_addr().unwrap();
+            let zone = Arc::new(Self::default());
+            tokio::spawn(Arc::clone(&zone).serve(socket));
+            (zone, Servers::These(vec![addr]))
+        }
+
+        fn set(&self, name: &str, addresses: &[&str], ttl: u32) {
+            let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            let mut records = self.records.lock().unwrap();
+            records.insert(name.to_owned(), (addresses, ttl));
+        }
+
+        async fn serve(self: Arc<Self>, socket: UdpSocket) {
+            let mut bytes = [0; 1500];
+            while let Ok((read, from)) = socket.recv_from(&mut bytes).await {
+                let query = Message::from_vec(&bytes[..read]).unwrap();
+                if let Some(answer) = self.answer(&query) {
+                    socket
+                        .send_to(&answer.to_vec().unwrap(), from)
+                        .await
+                        .unwrap();
+                }
+            }
+        }
+
+        fn answer(&self, query: &Message) -> Option<Message> {
+            let question = query.queries[0].clone();
+            let name = question.name().to_utf8().trim_end_matches('.').to_owned();
+            self.asked.lock().unwrap().push(name.clone());
+            let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
+            answer.metadata.message_type = MessageType::Response;
+            answer.add_query(question.clone());
+            if name == "silent.test" {
+                return None;
+            }
+            match self.records.lock().unwrap().get(&name) {
+                None => answer.metadata.response_code = ResponseCode::NXDomain,
+                Some((addresses, ttl)) => {
+                    for address in addresses {
+                        let (kind, data) = match *address {
+                            IpAddr::V4(v4) => (RecordType::A, RData::A(A(v4))),
+                            IpAddr::V6(v6) => (RecordType::AAAA, RData::AAAA(AAAA(v6))),
+                        };
+                        if kind == question.query_type() {
+                            let record = Record::from_rdata(question.name().clone(), *ttl, data);
+                            answer.add_answer(record);
+                        }
+                    }
+                }
+            }
+            Some(answer)
+        }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    fn hosts<const N: usize>(hosts: [&str; N]) -> impl Iterator<Item = Arc<str>> {
+        hosts.map(Arc::from).into_iter()
+    }
+
+    fn texts(resolved: &Resolved, host: &str) -> Vec<String> {
+        resolved
+            .addresses(host)
+            .map(|address| address.to_string())
+            .collect()
+    }
+
+    /// Waits until a host's addresses are these.
+    async fn until(resolver: &Resolver, host: &str, addresses: &[&str]) {
+        let mut watch = resolver.watch();
+        let waiting = watch.wait_for(|resolved| texts(resolved, host) == addresses);
+        let done = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        done.expect("in time").expect("the service runs");
+    }
+
+    #[test]
+    fn literals_and_localhost_need_no_server() {
+        let resolved = Resolved::default();
+        for (host, address) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("localhost", "127.0.0.1"),
+            ("LocalHost", "127.0.0.1"),
+        ] {
+            assert_eq!(texts(&resolved, host), [address]);
+        }
+        assert!(texts(&resolved, "unknown.test").is_empty());
+        assert!(names(hosts(["127.0.0.1", "[::1]", "localhost"])).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_new_name_is_resolved_before_the_answer() {
+        let (zone, servers) = Zone::start().await;
+        zone.set("a.test", &["192.0.2.2", "192.0.2.1", "192.0.2.2"], 300);
+        zone.set("six.test", &["2001:db8::1"], 300);
+        zone.set("both.test", &["2001:db8::1", "192.0.2.9"], 300);
+        let resolver = Resolver::spawn(&servers).unwrap();
+        let asked = hosts(["a.test", "six.test", "both.test", "none.test", "192.0.2.7"]);
+        let resolved = resolver.resolve_now(asked, soon()).await;
+        assert_eq!(texts(&resolved, "a.test"), ["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(texts(&resolved, "six.test"), ["2001:db8::1"]);
+        assert_eq!(texts(&resolved, "both.test"), ["192.0.2.9"]);
+        assert!(texts(&resolved, "none.test").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_known_name_is_not_asked_for_again_before_its_time() {
+        let (zone, servers) = Zone::start().await;
+        zone.set("a.test", &["192.0.2.1"], 300);
+        let resolver = Resolver::spawn(&servers).unwrap();
+        for _ in 0..3 {
+            resolver.resolve_now(hosts(["a.test"]), soon()).await;
+            resolver.follow(hosts(["a.test", "localhost"])).await;
+        }
+        assert_eq!(*zone.asked.lock().unwrap(), ["a.test"]);
+    }
+
+    #[tokio::test]
+    async fn the_deadline_holds_against_a_silent_server() {
+        let (zone, servers) = Zone::start().await;
+        zone.set("a.test", &["192.0.2.1"], 300);
+        let resolver = Resolver::spawn(&servers).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let silent = resolver.resolve_now(hosts(["silent.test"]), deadline).await;
+        assert!(texts(&silent, "silent.test").is_empty());
+        let resolved = resolver.resolve_now(hosts(["a.test"]), soon()).await;
+        assert_eq!(
+            texts(&resolved, "a.test"),
+            ["192.0.2.1"],
+            "others are not held up"
+        );
+    }
+
+    #[tokio::test]
+    async fn answers_follow_the_zone_and_a_failure_keeps_the_last() {
+        let (zone, servers) = Zone::start().await;
+        zone.set("a.test", &["192.0.2.1"], 0);
+        let resolver = Resolver::spawn(&servers).unwrap();
+        resolver.follow(hosts(["a.test"])).await;
+        until(&resolver, "a.test", &["192.0.2.1"]).await;
+        zone.set("a.test", &["192.0.2.2", "192.0.2.3"], 0);
+        until(&resolver, "a.test", &["192.0.2.2", "192.0.2.3"]).await;
+        zone.records.lock().unwrap().clear();
+        zone.asked.lock().unwrap().clear();
+        let asked = async {
+            let mut pulse = tokio::time::interval(Duration::from_millis(5));
+            while zone.asked.lock().unwrap().len() < 2 {
+                pulse.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asked)
+            .await
+            .expect("asked again");
+        until(&resolver, "a.test", &["192.0.2.2", "192.0.2.3"]).await;
+        zone.set("a.test", &["192.0.2.4"], 0);
+        until(&resolver, "a.test", &["192.0.2.4"]).await;
+    }
+
+    #[tokio::test]
+    async fn names_no_longer_followed_are_forgotten() {
+        let (zone, servers) = Zone::start().await;
+        zone.set("a.test", &["192.0.2.1"], 300);
+        zone.set("b.test", &["192.0.2.2"], 300);
+        let resolver = Resolver::spawn(&servers).unwrap();
+        resolver.follow(hosts(["a.test", "b.test"])).await;
+        until(&resolver, "a.test", &["192.0.2.1"]).await;
+        until(&resolver, "b.test", &["192.0.2.2"]).await;
+        resolver.follow(hosts(["b.test"])).await;
+        until(&resolver, "a.test", &[]).await;
+        assert_eq!(texts(&resolver.watch().borrow(), "b.test"), ["192.0.2.2"]);
+    }
+
+    #[tokio::test]
+    async fn text_that_is_no_name_has_no_address() {
+        let (_zone, servers) = Zone::start().await;
+        let resolver = Resolver::spawn(&servers).unwrap();
+        let long = "x".repeat(300);
+        let odd = ["a..b", "-", ".", long.as_str(), "é.test"];
+        let resolved = resolver.resolve_now(hosts(odd), soon()).await;
+        for host in odd {
+            assert!(texts(&resolved, host).is_empty());
+        }
+    }
+}

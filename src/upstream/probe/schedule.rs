@@ -52,20 +52,33 @@ struct Target {
 /// The checks of one pool.
 #[derive(Debug, Default)]
 struct Group {
-    /// The most to admit at the same time; 0 once the pool is no longer followed.
+    /// The most under way at the same time; 0 once the pool is no longer followed.
     concurrency: usize,
-    /// Under way, or in the queue of those that may begin.
-    admitted: usize,
+    under_way: usize,
     waiting: VecDeque<Turn>,
+    /// Whether it stands in the queue.
+    queued: bool,
 }
 
-/// Which targets there are, when each is due, and who may begin.
+impl Group {
+    fn may_begin(&self) -> bool {
+        self.under_way < self.concurrency && !self.waiting.is_empty()
+    }
+
+    const fn is_over(&self) -> bool {
+        self.under_way == 0 && self.concurrency == 0
+    }
+}
+
+/// Which targets there are, when each is due, and who may begin. Pools take turns, so that a great
+/// one does not hold up the others.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     targets: HashMap<Key, Target>,
     groups: HashMap<Id, Group>,
     due: BTreeSet<(Instant, Key)>,
-    ready: VecDeque<Turn>,
+    /// Pools with a check that may begin.
+    queue: VecDeque<Id>,
     under_way: usize,
     serial: u64,
 }
@@ -85,8 +98,8 @@ impl Schedule {
         for (key, target) in before {
             self.unschedule(key, &target);
         }
-        self.groups
-            .retain(|_, group| group.admitted > 0 || group.concurrency > 0);
+        self.groups.retain(|_, group| !group.is_over());
+        self.queue.retain(|owner| self.groups.contains_key(owner));
     }
 
     fn adopt_pool(
@@ -171,35 +184,44 @@ impl Schedule {
         let turn = target.turn;
         let group = self.groups.entry(turn.owner).or_default();
         group.waiting.push_back(turn);
-        self.admit(turn.owner);
+        self.queue_up(turn.owner);
     }
 
-    /// Lets waiting turns of a pool into the queue, as far as its concurrency allows.
-    fn admit(&mut self, owner: Id) {
-        let Some(group) = self.groups.get_mut(&owner) else {
-            return;
-        };
-        while group.admitted < group.concurrency {
-            let Some(turn) = group.waiting.pop_front() else {
-                break;
-            };
-            group.admitted += 1;
-            self.ready.push_back(turn);
+    fn queue_up(&mut self, owner: Id) {
+        if let Some(group) = self.groups.get_mut(&owner)
+            && group.may_begin()
+            && !group.queued
+        {
+            group.queued = true;
+            self.queue.push_back(owner);
         }
     }
 
-    /// The next check that may begin now, if any.
+    /// The next check that may begin now, if any; each must be [finished](Self::finish).
     pub(super) fn begin(&mut self, now: Instant) -> Option<(Turn, Arc<Endpoint>)> {
         while self.under_way < CHECKS_MAX {
-            let turn = self.ready.pop_front()?;
-            if let Some(target) = self.targets.get_mut(&turn.key)
-                && target.turn == turn
-            {
+            let owner = self.queue.pop_front()?;
+            let begun = self.begin_of(owner, now);
+            self.queue_up(owner);
+            if begun.is_some() {
+                return begun;
+            }
+        }
+        None
+    }
+
+    /// Begins a pool's next check; turns whose targets are gone are passed over.
+    fn begin_of(&mut self, owner: Id, now: Instant) -> Option<(Turn, Arc<Endpoint>)> {
+        let group = self.groups.get_mut(&owner)?;
+        group.queued = false;
+        while group.may_begin() {
+            let turn = group.waiting.pop_front()?;
+            if let Some(target) = target(&mut self.targets, turn) {
                 target.checked = Some(now);
+                group.under_way += 1;
                 self.under_way += 1;
                 return Some((turn, Arc::clone(&target.endpoint)));
             }
-            self.release(turn.owner);
         }
         None
     }
@@ -209,9 +231,7 @@ impl Schedule {
         self.under_way = self.under_way.saturating_sub(1);
         self.release(turn.owner);
         let patience = 1.0 - EARLIER_MAX * self.chance();
-        if let Some(target) = self.targets.get_mut(&turn.key)
-            && target.turn == turn
-        {
+        if let Some(target) = target(&mut self.targets, turn) {
             target.patience = patience;
             let due = target.next_look(now);
             target.due = Some(due);
@@ -223,12 +243,12 @@ impl Schedule {
         let Some(group) = self.groups.get_mut(&owner) else {
             return;
         };
-        group.admitted = group.admitted.saturating_sub(1);
-        if group.admitted == 0 && group.concurrency == 0 {
+        group.under_way = group.under_way.saturating_sub(1);
+        if group.is_over() {
             self.groups.remove(&owner);
-            return;
+        } else {
+            self.queue_up(owner);
         }
-        self.admit(owner);
     }
 
     /// A number within [0, 1), and a new serial.
@@ -237,6 +257,13 @@ impl Schedule {
         let word = u32::try_from(hash::mix(self.serial) >> 32).unwrap_or_default();
         f64::from(word) / (f64::from(u32::MAX) + 1.0)
     }
+}
+
+/// The target of a turn, unless it is gone.
+fn target(targets: &mut HashMap<Key, Target>, turn: Turn) -> Option<&mut Target> {
+    targets
+        .get_mut(&turn.key)
+        .filter(|target| target.turn == turn)
 }
 
 impl Target {
@@ -313,7 +340,7 @@ mod tests {
         from: Instant,
         millis: u64,
         lasts: Duration,
-        mut seen: impl FnMut(&Schedule, usize, usize),
+        mut seen: impl FnMut(&Schedule, usize),
     ) -> HashMap<(Id, SocketAddr), Vec<Instant>> {
         let mut began: HashMap<_, Vec<Instant>> = HashMap::new();
         let mut under_way: VecDeque<(Instant, Turn)> = VecDeque::new();
@@ -326,8 +353,7 @@ mod tests {
                 under_way.push_back((now + lasts, turn));
                 let key = (turn.owner, endpoint.addr());
                 began.entry(key).or_default().push(now);
-                let of_pool = under_way.iter().filter(|(_, t)| t.owner == turn.owner);
-                seen(schedule, of_pool.count(), under_way.len());
+                seen(schedule, under_way.len());
             }
         }
         for (_, turn) in under_way {
@@ -346,7 +372,7 @@ mod tests {
             now,
             10_000,
             Duration::from_millis(5),
-            |_, _, _| {},
+            |_, _| {},
         );
         assert_eq!(began.len(), 20);
         for moments in began.values() {
@@ -370,7 +396,7 @@ mod tests {
             now,
             600,
             Duration::from_millis(1),
-            |_, _, all| most = most.max(all),
+            |_, all| most = most.max(all),
         );
         assert!(most < 20, "{most} at once");
     }
@@ -391,10 +417,10 @@ mod tests {
             now,
             3000,
             Duration::from_millis(80),
-            |schedule, _, all| {
+            |schedule, all| {
                 most = most.max(all);
                 assert!(all <= CHECKS_MAX);
-                assert!(schedule.groups[&narrow].admitted <= 3);
+                assert!(schedule.groups[&narrow].under_way <= 3);
             },
         );
         assert_eq!(most, CHECKS_MAX);
@@ -414,7 +440,7 @@ mod tests {
             now,
             1500,
             Duration::from_millis(1),
-            |_, _, _| {},
+            |_, _| {},
         );
         let before = schedule.due.clone();
         let held = pool(&live, "a", 6, &check);
@@ -434,7 +460,7 @@ mod tests {
         assert!(schedule.begin(now).is_none());
         schedule.finish(turn, now);
         assert!(schedule.targets.is_empty() && schedule.groups.is_empty());
-        assert!(schedule.due.is_empty() && schedule.ready.is_empty());
+        assert!(schedule.due.is_empty() && schedule.queue.is_empty());
         assert_eq!(schedule.next(), None);
     }
 
@@ -451,7 +477,7 @@ mod tests {
             now,
             2000,
             Duration::from_millis(1),
-            |_, _, _| {},
+            |_, _| {},
         );
         assert_eq!(began.len(), 1);
         assert!(began[&(pool.owner(), endpoints[1].addr())].len() >= 18);
@@ -462,7 +488,7 @@ mod tests {
             later,
             300,
             Duration::from_millis(1),
-            |_, _, _| {},
+            |_, _| {},
         );
         assert_eq!(
             began.len(),

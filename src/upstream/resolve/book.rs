@@ -184,3 +184,119 @@ impl Entry {
         wait.min(RETRY_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
+        names.into_iter().map(Arc::from).collect()
+    }
+
+    fn found(last: u8, ttl: Duration) -> Answer {
+        Answer::found(vec![IpAddr::from([192, 0, 2, last])], ttl)
+    }
+
+    fn failed() -> Answer {
+        Answer::Failed("no such name".into())
+    }
+
+    /// A book with one name that is due, and the moment.
+    fn book() -> (Book, Arc<str>, Instant) {
+        let (mut book, now) = (Book::default(), Instant::now());
+        book.want(names(["a"]), now);
+        let taken = book.take_due(now);
+        assert_eq!(taken, names(["a"]));
+        (book, "a".into(), now)
+    }
+
+    #[test]
+    fn a_wanted_name_is_due_at_once_and_once() {
+        let (mut book, _, now) = book();
+        assert_eq!(book.next(), None);
+        book.want(names(["a"]), now);
+        assert!(book.take_due(now + TTL_MAX).is_empty(), "under way");
+    }
+
+    #[test]
+    fn the_ttl_decides_within_its_bounds() {
+        for (ttl, wait) in [
+            (Duration::ZERO, TTL_MIN),
+            (Duration::from_secs(30), Duration::from_secs(30)),
+            (Duration::from_secs(1 << 40), TTL_MAX),
+        ] {
+            let (mut book, name, now) = book();
+            book.hear(&name, found(1, ttl), now);
+            assert_eq!(book.next(), Some(now + wait));
+            assert!(
+                book.take_due(now + wait - Duration::from_millis(1))
+                    .is_empty()
+            );
+            assert_eq!(book.take_due(now + wait).len(), 1);
+        }
+    }
+
+    #[test]
+    fn only_a_changed_answer_is_news() {
+        let (mut book, name, now) = book();
+        assert!(book.hear(&name, found(1, TTL_MIN), now).is_some());
+        assert!(book.hear(&name, found(1, TTL_MIN), now).is_none());
+        assert!(book.hear(&name, found(2, TTL_MIN), now).is_some());
+    }
+
+    #[test]
+    fn a_failure_keeps_the_last_good_answer_and_waits_longer_each_time() {
+        let (mut book, name, mut now) = book();
+        book.hear(&name, found(1, TTL_MIN), now);
+        for seconds in [1, 2, 4, 8, 16, 30, 30, 30, 30, 30, 30, 30] {
+            assert!(book.hear(&name, failed(), now).is_none());
+            let next = book.next().unwrap();
+            assert_eq!(next - now, Duration::from_secs(seconds));
+            now = next;
+            book.take_due(now);
+        }
+        assert!(
+            book.hear(&name, found(1, TTL_MIN), now).is_none(),
+            "never withdrawn"
+        );
+        book.hear(&name, failed(), now);
+        assert_eq!(book.next(), Some(now + RETRY_MIN));
+    }
+
+    #[test]
+    fn no_addresses_are_a_failure() {
+        assert!(matches!(
+            Answer::found(Vec::new(), TTL_MIN),
+            Answer::Failed(_)
+        ));
+    }
+
+    #[test]
+    fn asking_hastens_a_name_that_failed_and_leaves_one_that_resolved() {
+        let (mut book, name, now) = book();
+        book.hear(&name, failed(), now);
+        assert_eq!(book.ask(names(["a"]), now).len(), 1);
+        assert_eq!(book.take_due(now), names(["a"]));
+        book.hear(&name, found(1, TTL_MAX), now);
+        assert!(book.ask(names(["a"]), now).is_empty());
+        assert!(book.take_due(now).is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_until_a_table_had_time_to_name_it() {
+        let (mut book, _, now) = book();
+        book.ask(names(["b"]), now);
+        assert_eq!(book.want(Vec::new(), now), names(["a"]));
+        assert!(book.want(Vec::new(), now + GRACE - TTL_MIN).is_empty());
+        assert_eq!(book.want(Vec::new(), now + GRACE), names(["b"]));
+        assert!(book.entries.is_empty() && book.due.is_empty());
+    }
+
+    #[test]
+    fn an_answer_for_a_dropped_name_is_no_news() {
+        let (mut book, name, now) = book();
+        book.want(Vec::new(), now);
+        assert!(book.hear(&name, found(1, TTL_MIN), now).is_none());
+        assert!(book.due.is_empty());
+    }
+}
