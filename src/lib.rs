@@ -1,4 +1,9 @@
 //! Sluicegate: a reverse proxy and service gateway whose configuration changes live.
 
+pub mod live;
 pub mod model;
+pub mod registry;
+pub mod store;
 pub mod table;
+pub mod tls;
+pub mod upstream;

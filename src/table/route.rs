@@ -55,6 +55,7 @@ impl Route {
         entity: &Arc<Entity>,
         route: &model::Route,
         service: Option<u32>,
+        before: Option<&Self>,
     ) -> Result<Self, model::Invalid> {
         let regex = |header: &model::HeaderMatch| match &header.test {
             HeaderTest::AnyOf(_) => None,

@@ -152,7 +152,7 @@ mod tests {
     fn router(routes: &[Arc<Entity>]) -> Router {
         let mut router = Router::default();
         for entity in routes {
-            let route = Route::compile(entity, entity.as_kind().unwrap(), None).unwrap();
+            let route = Route::compile(entity, entity.as_kind().unwrap(), None, None).unwrap();
             router.insert(&Arc::new(route)).unwrap();
         }
         router
