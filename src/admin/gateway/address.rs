@@ -17,7 +17,17 @@ pub(super) const DOMAIN_PATTERN: &str = concat!(
     r"[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]",
     r"|([1-9][0-9]?|1[0-9][0-9]|2[01][0-9]|22[0-3])",
     r"(\.([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])){3}",
-    r"|\[[0-9A-Fa-f:.]{2,45}\]",
+    r"|\[(",
+    r"([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}",
+    r"|([0-9A-Fa-f]{1,4}:){1,7}:",
+    r"|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}",
+    r"|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}",
+    r"|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}",
+    r"|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}",
+    r"|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}",
+    r"|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}",
+    r"|:((:[0-9A-Fa-f]{1,4}){1,7}|:)",
+    r")\]",
     r"|([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\.)+([A-Za-z]{2,63}|[Xx][Nn]--[A-Za-z0-9]{2,59})",
     r")(/[-A-Za-z0-9._~%!$&'()*+,;=:@/]*)?$",
 );
@@ -121,7 +131,8 @@ pub(super) fn service_name(text: &str) -> Result<Name, Why> {
         return Err(Why::Shorter(1));
     }
     if text.len() > NAME_BYTES_MAX {
-        return Err(Why::Longer(i64::try_from(NAME_BYTES_MAX).unwrap_or(i64::MAX)));
+        let most = i64::try_from(NAME_BYTES_MAX).unwrap_or(i64::MAX);
+        return Err(Why::Longer(most));
     }
     if text.contains(['/', '\\', '{', '}']) || text.chars().any(char::is_control) {
         return rule("may not hold '/', '\\', '{', '}' or control characters");

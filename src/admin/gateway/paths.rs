@@ -4,6 +4,7 @@
 //! characters decoded, unless they are reserved (RFC 3986 §2.2).
 
 use super::openapi::Operation;
+use super::percent::{Unit, encode, escaped, units};
 use crate::model::{Invalid, PathPattern};
 
 /// Characters that keep their percent-encoding in the normal form.
@@ -109,28 +110,11 @@ fn parts(path: &str) -> Vec<Part> {
 /// A literal of a template in normal form.
 fn normalise(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        rest = behind;
-        match (first, behind) {
-            (b'%', [high, low, behind @ ..]) => {
-                let Some(byte) = super::openapi::hex_pair(*high, *low) else {
-                    out.push(b'%');
-                    continue;
-                };
-                rest = behind;
-                if RESERVED.contains(&byte) {
-                    out.extend_from_slice(&[
-                        b'%',
-                        high.to_ascii_uppercase(),
-                        low.to_ascii_uppercase(),
-                    ]);
-                } else {
-                    out.push(byte);
-                }
-            }
-            (b'?' | b'#', _) => out.extend_from_slice(escaped(*first).as_bytes()),
-            _ => out.push(*first),
+    for unit in units(text) {
+        match unit {
+            Unit::Escaped(byte) if RESERVED.contains(&byte) => out.extend(escaped(byte).bytes()),
+            Unit::Plain(byte @ (b'?' | b'#')) => out.extend(escaped(byte).bytes()),
+            Unit::Plain(byte) | Unit::Escaped(byte) => out.push(byte),
         }
     }
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
@@ -151,24 +135,6 @@ pub(super) fn segment(name: &str) -> String {
 /// What may be sent in a path as it is; `%` begins an escape that the normal form kept.
 fn is_sendable(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte)
-}
-
-fn encode(text: &str, keep: impl Fn(u8) -> bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut buffer = [0; 4];
-    for c in text.chars() {
-        let bytes = c.encode_utf8(&mut buffer).as_bytes();
-        if bytes.iter().all(|byte| keep(*byte)) {
-            out.push(c);
-        } else {
-            bytes.iter().for_each(|byte| out.push_str(&escaped(*byte)));
-        }
-    }
-    out
-}
-
-fn escaped(byte: u8) -> String {
-    format!("%{byte:02X}")
 }
 
 #[cfg(test)]

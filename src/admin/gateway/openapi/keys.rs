@@ -1,5 +1,6 @@
 //! The names that things of one service get in a document of many.
 
+use crate::admin::gateway::percent::{Unit, units};
 use crate::model::Id;
 
 /// What stands before the names of one service's components: `{service}__`.
@@ -94,29 +95,9 @@ impl Place {
 
 /// A token of a JSON pointer in a URI fragment (RFC 6901 §6) as the name it stands for.
 pub(super) fn unescape(token: &str) -> String {
-    let mut bytes = Vec::with_capacity(token.len());
-    let mut rest = token.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        rest = behind;
-        match (first, behind) {
-            (b'%', [high, low, behind @ ..]) => match hex_pair(*high, *low) {
-                Some(byte) => {
-                    bytes.push(byte);
-                    rest = behind;
-                }
-                None => bytes.push(b'%'),
-            },
-            _ => bytes.push(*first),
-        }
-    }
+    let bytes: Vec<u8> = units(token).map(Unit::byte).collect();
     let text = String::from_utf8_lossy(&bytes);
     text.replace("~1", "/").replace("~0", "~")
-}
-
-/// The byte that two hexadecimal digits write.
-pub(super) fn hex_pair(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    Some(digit(high)? << 4 | digit(low)?)
 }
 
 fn escape(name: &str) -> String {

@@ -17,7 +17,6 @@ use serde_json::Value;
 
 pub use merge::{Member, Title, merge};
 pub use read::read;
-pub(super) use keys::hex_pair;
 
 /// The largest document that is read, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 8 << 20;
