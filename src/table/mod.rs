@@ -20,7 +20,7 @@ mod slots;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
@@ -53,16 +53,21 @@ pub struct Table {
 
 /// Host names whose addresses a table uses, with how many services and pools use each.
 #[derive(Clone, Debug, Default)]
-pub struct Names(OrdMap<Box<str>, usize>);
+pub struct Names {
+    uses: OrdMap<Arc<str>, usize>,
+    /// Those without an address.
+    pending: OrdSet<Arc<str>>,
+}
 
 impl Names {
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(|name| &**name)
+    /// Every name in use.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.uses.keys()
     }
 
-    /// Whether two tables use the very same names, told without comparing them.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.0.ptr_eq(&other.0)
+    /// The names that have no address yet.
+    pub fn pending(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pending.iter()
     }
 }
 
