@@ -1,5 +1,8 @@
 //! Sluicegate: a reverse proxy and service gateway whose configuration changes live.
 
+pub mod admin;
+pub mod client;
+pub mod config;
 pub mod live;
 pub mod metrics;
 pub mod model;

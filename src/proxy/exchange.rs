@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Role};
 use super::failure::Failure;
 use super::request_id::RequestId;
+use crate::metrics::InFlight;
 use crate::reply;
 use crate::reply::Shape;
-use crate::stats::InFlight;
 use crate::table::{Route, Service};
 use crate::upstream::{Pick, Tried};
 
@@ -39,7 +39,7 @@ pub(super) struct Matched {
     pub(super) key: u64,
     pub(super) body_bytes_max: u64,
     /// Counts the request as under way, whatever becomes of it.
-    pub(super) _in_flight: InFlight,
+    pub(super) in_flight: InFlight,
 }
 
 /// The attempts so far, and the one under way.
@@ -48,9 +48,10 @@ pub(super) struct Attempt {
     pub(super) count: u16,
     pub(super) tried: Tried,
     pub(super) pick: Option<Pick>,
-    /// When the one under way began to connect, and when it had a connection.
+    /// When the first began.
     pub(super) began: Option<Instant>,
-    pub(super) connected: Option<Instant>,
+    /// Whether the one under way uses a connection that served others before.
+    pub(super) reused: bool,
     /// When its response began.
     pub(super) answered: Option<Instant>,
 }
@@ -68,7 +69,9 @@ pub(super) struct Outcome {
 
 impl Exchange {
     pub(super) fn begin(connection: Option<Arc<Connection>>, now: Instant) -> Self {
-        let client = connection.as_ref().map_or(Ipv4Addr::UNSPECIFIED.into(), |c| c.client.ip());
+        let client = connection
+            .as_ref()
+            .map_or(Ipv4Addr::UNSPECIFIED.into(), |c| c.client.ip());
         Self {
             connection,
             started: now,
@@ -89,15 +92,21 @@ impl Exchange {
     }
 
     pub(super) fn role(&self) -> Role {
-        self.connection.as_ref().map_or(Role::Proxy, |connection| connection.entrance.role)
+        self.connection
+            .as_ref()
+            .map_or(Role::Proxy, |connection| connection.entrance.role)
     }
 
     pub(super) fn is_secure(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.is_tls())
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_tls())
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.connection.as_ref().map_or(0, |connection| connection.local.port())
+        self.connection
+            .as_ref()
+            .map_or(0, |connection| connection.local.port())
     }
 
     pub(super) fn server_name(&self) -> Option<&str> {

@@ -9,6 +9,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use crate::reply;
 use crate::reply::Reply;
+use crate::upstream::Outcome;
 
 /// Our own reasons on their way through pingora's hooks.
 pub const NO_ENDPOINT: ErrorType = ErrorType::new("no_endpoint");
@@ -133,6 +134,32 @@ impl Failure {
             side: kind.side(),
             kind,
             retry: retry(kind, unprocessed, progress),
+        }
+    }
+
+    /// What the endpoint's passive check hears; nothing where it is not to blame.
+    pub const fn observed(&self) -> Option<Outcome> {
+        match self.kind {
+            Kind::ConnectRefused
+            | Kind::Unreachable
+            | Kind::ConnectFailed
+            | Kind::TlsHandshake
+            | Kind::Certificate => Some(Outcome::ConnectFailed),
+            Kind::ConnectTimeout | Kind::TlsTimeout | Kind::WriteTimeout | Kind::ReadTimeout => {
+                Some(Outcome::TimedOut)
+            }
+            Kind::WriteFailed
+            | Kind::Closed
+            | Kind::Reset
+            | Kind::InvalidResponse
+            | Kind::Protocol => Some(Outcome::Broken),
+            Kind::NoEndpoint
+            | Kind::NameResolution
+            | Kind::Internal
+            | Kind::ClientGone
+            | Kind::ClientTimeout
+            | Kind::ClientMalformed
+            | Kind::BodyTooLarge => None,
         }
     }
 

@@ -62,7 +62,9 @@ pub(super) async fn write(session: &mut Session, response: Response<Bytes>) -> p
         header.insert_header(http::header::CONTENT_LENGTH, length)?;
     }
     let silent = body.is_empty() || is_head;
-    session.write_response_header(Box::new(header), silent).await?;
+    session
+        .write_response_header(Box::new(header), silent)
+        .await?;
     if !silent {
         session.write_response_body(Some(body), true).await?;
     }

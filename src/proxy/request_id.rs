@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
+
+/// Carries the id to endpoints and back to clients.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id taken over from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;

@@ -50,15 +50,26 @@ impl<'a> Target<'a> {
         if path.contains(&0) {
             return Err(reply::bad_request("the request target has a NUL"));
         }
-        Ok(Self { head, authority, path })
+        Ok(Self {
+            head,
+            authority,
+            path,
+        })
     }
 
     /// What the table is asked.
     pub fn question<'q>(&'q self, arrival: &Arrival<'q>) -> Question<'q> {
         Question {
             method: self.head.method,
-            host: self.authority.as_ref().map_or("", |authority| &authority.host),
-            port: self.authority.as_ref().and_then(|a| a.port).unwrap_or(arrival.port),
+            host: self
+                .authority
+                .as_ref()
+                .map_or("", |authority| &authority.host),
+            port: self
+                .authority
+                .as_ref()
+                .and_then(|a| a.port)
+                .unwrap_or(arrival.port),
             path: &self.path,
             headers: self.head.headers,
             secure: arrival.secure,

@@ -8,22 +8,30 @@ mod sockets;
 mod writer;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::Error;
-pub use metrics::Metrics;
+pub use metrics::ConfigMetrics;
 pub use query::{Filter, Page, page};
 pub use sockets::{NoSockets, Reservation, Sockets};
 pub use writer::{Parts, open};
 
 use crate::model::{Change, Revision, Snapshot};
+use crate::table::Current;
 use crate::upstream::{Resolved, Resolver};
 use writer::Job;
 
 /// Writes that may wait for the writer; a caller beyond them waits in turn.
 const QUEUE_MAX: usize = 1024;
+
+/// The longest a write waits for the addresses of a name that it brought in.
+const RESOLUTION_MAX: Duration = Duration::from_secs(2);
+
+/// How often names that nobody uses any more stop being followed.
+const NAMES_REVIEWED_EVERY: Duration = Duration::from_secs(30);
 
 /// A write that is durable, compiled and served.
 #[derive(Clone, Debug)]
@@ -47,6 +55,7 @@ pub struct Registry {
     jobs: mpsc::Sender<Job>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     names: Resolver,
+    current: Arc<Current>,
 }
 
 impl Registry {
@@ -79,7 +88,7 @@ impl Registry {
         P: FnOnce(&Snapshot) -> Result<(Vec<Change>, T), E> + Send + 'static,
     {
         let (applied, told) = self.submit(Mode::Apply, plan).await?;
-        self.names.settled().await;
+        self.settle_names().await;
         Ok((applied, told))
     }
 
@@ -109,10 +118,48 @@ impl Registry {
         answered.await.map_err(|_| Error::stopping())?
     }
 
+    /// Waits until names that a write brought in have been asked for, so that it is live when it is
+    /// answered; not longer than [`RESOLUTION_MAX`].
+    async fn settle_names(&self) {
+        let pending: Vec<_> = self.current.load().names().pending().cloned().collect();
+        if !pending.is_empty() {
+            let resolved = self
+                .names
+                .resolve_now(pending, Instant::now() + RESOLUTION_MAX)
+                .await;
+            self.resolve(resolved).await;
+        }
+    }
+
     /// Takes fresh addresses of host names into the table; the revision stays.
-    pub async fn resolve(&self, resolved: Resolved) {
+    async fn resolve(&self, resolved: Resolved) {
+        let (told, published) = oneshot::channel();
         // A writer that is gone publishes nothing more, and need not.
-        let _ = self.jobs.send(Job::Resolve(resolved)).await;
+        if self.jobs.send(Job::Resolve(resolved, told)).await.is_ok() {
+            let _ = published.await;
+        }
+    }
+
+    /// Follows the names that the table uses, and publishes their addresses as they change. Runs
+    /// until the resolver ends.
+    pub async fn keep_names_fresh(self) {
+        let mut answers = self.names.watch();
+        let mut every = tokio::time::interval(NAMES_REVIEWED_EVERY);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {
+                    let names: Vec<_> = self.current.load().names().iter().cloned().collect();
+                    self.names.follow(names).await;
+                }
+                changed = answers.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let resolved = answers.borrow_and_update().clone();
+                    self.resolve(resolved).await;
+                }
+            }
+        }
     }
 }
 
@@ -125,9 +172,9 @@ mod tests {
     use super::*;
     use crate::model::{Entity, EntityRef, Id, Kind, Listener, Refusal};
     use crate::store::{Batch, Loaded, Memory, Store, StoreError, Watch};
-    use crate::table::{Compiler, Current};
+    use crate::table::Compiler;
     use crate::tls::Sessions;
-    use crate::upstream::Endpoints;
+    use crate::upstream::{Endpoints, Servers};
 
     struct Opened {
         registry: Registry,
@@ -136,9 +183,9 @@ mod tests {
 
     fn opened(store: impl Store + 'static, sockets: impl Sockets + 'static) -> Opened {
         let current = Arc::new(Current::default());
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let metrics = ConfigMetrics::register(&crate::metrics::Metrics::new()).unwrap();
         let compiler = Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None);
-        let (names, _) = Resolver::unconnected();
+        let names = Resolver::spawn(&Servers::These(Vec::new())).unwrap();
         let (store, sockets) = (Box::new(store), Box::new(sockets));
         let parts = Parts {
             store,
@@ -147,6 +194,7 @@ mod tests {
             current: Arc::clone(&current),
             names,
             metrics,
+            published: Box::new(|| ()),
         };
         Opened {
             registry: open(parts).unwrap().0,

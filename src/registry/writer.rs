@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::sockets::{Reservation, Sockets};
-use super::{Applied, Error, Metrics, Mode, QUEUE_MAX, Registry};
+use super::{Applied, ConfigMetrics, Error, Mode, QUEUE_MAX, Registry};
 use crate::model::{Change, EntityRef, Id, Kind, Listener, Snapshot, Timestamp};
 use crate::store::{Batch, Store, StoreError};
 use crate::table::{Compiler, Current, Problem, Table};
@@ -21,14 +21,14 @@ const GROUP_MAX: usize = 512;
 /// What the writer takes from its queue.
 pub(super) enum Job {
     Edit { mode: Mode, edit: Box<dyn Plan> },
-    Resolve(Resolved),
+    Resolve(Resolved, oneshot::Sender<()>),
 }
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Edit { .. } => "Edit",
-            Self::Resolve(_) => "Resolve",
+            Self::Resolve(..) => "Resolve",
         })
     }
 }
@@ -102,7 +102,9 @@ pub struct Parts {
     pub sockets: Box<dyn Sockets>,
     pub current: Arc<Current>,
     pub names: Resolver,
-    pub metrics: Metrics,
+    pub metrics: ConfigMetrics,
+    /// Told after each publication; must be quick.
+    pub published: Box<dyn Fn() + Send>,
 }
 
 impl fmt::Debug for Parts {
@@ -128,7 +130,8 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
         .compile
         .observe(started.elapsed().as_secs_f64());
     let table = Arc::new(table);
-    parts.names.follow(table.names());
+    let left_out = i64::try_from(problems.len()).unwrap_or(i64::MAX);
+    parts.metrics.problems.set(left_out);
     parts.current.publish(Arc::clone(&table));
     let published = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
@@ -136,6 +139,7 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
         jobs,
         snapshot: Arc::clone(&published),
         names: parts.names.clone(),
+        current: Arc::clone(&parts.current),
     };
     let resolved = Resolved::default();
     let writer = Writer {
@@ -169,6 +173,8 @@ struct Group {
     opened: BTreeMap<Id, Box<dyn Reservation>>,
     closed: Vec<Id>,
     waiting: Vec<(Box<dyn Plan>, Applied)>,
+    /// Who waits for fresh addresses.
+    resolved: Vec<oneshot::Sender<()>>,
 }
 
 impl Writer {
@@ -194,18 +200,20 @@ impl Writer {
             opened: BTreeMap::new(),
             closed: Vec::new(),
             waiting: Vec::new(),
+            resolved: Vec::new(),
         }
     }
 
     fn take(&mut self, job: Job, group: &mut Group) {
         match job {
-            Job::Resolve(resolved) => {
+            Job::Resolve(resolved, told) => {
                 let table = self
                     .parts
                     .compiler
                     .resolved(&group.table, &group.snapshot, &resolved);
                 group.table = Arc::new(table);
                 self.resolved = resolved;
+                group.resolved.push(told);
             }
             Job::Edit { mode, mut edit } => {
                 let Some(changes) = edit.changes(&group.snapshot) else {
@@ -304,6 +312,9 @@ impl Writer {
             reservation.activate();
         }
         self.report();
+        for told in group.resolved {
+            let _ = told.send(());
+        }
         for (edit, applied) in group.waiting {
             self.parts.metrics.applied.inc();
             edit.finish(Ok(applied));
@@ -326,9 +337,9 @@ impl Writer {
 
     /// The data plane first: whoever sees the new snapshot may rely on its being served.
     fn publish(&self) {
-        self.parts.names.follow(self.table.names());
         self.parts.current.publish(Arc::clone(&self.table));
         self.published.store(Arc::clone(&self.snapshot));
+        (self.parts.published)();
     }
 
     fn report(&self) {

@@ -70,8 +70,10 @@ impl Compiler {
         touched: &[EntityRef],
         resolved: &Resolved,
     ) -> (Table, Vec<Problem>) {
+        let (revision, resolved_then) = (snapshot.revision(), resolved.clone());
         let table = Table {
-            revision: snapshot.revision(),
+            revision,
+            resolved: resolved_then,
             ..previous.clone()
         };
         let builder = Builder {
@@ -94,12 +96,12 @@ impl Compiler {
 
     /// The same table with fresh addresses where they changed.
     pub fn resolved(&self, previous: &Table, snapshot: &Snapshot, resolved: &Resolved) -> Table {
-        let changed = |backend: &Backend| {
-            backend
-                .names
-                .iter()
-                .any(|name| resolved.addresses(name) != previous.resolved.addresses(name))
+        let moved = |name: &Arc<str>| {
+            !resolved
+                .addresses(name)
+                .eq(previous.resolved.addresses(name))
         };
+        let changed = |backend: &Backend| backend.names.iter().any(moved);
         let pools = previous.pools.values().filter(|backend| changed(backend));
         let pools = pools.map(|backend| (Kind::Pool, backend.pool.owner()));
         let services = previous
@@ -111,9 +113,7 @@ impl Compiler {
             .chain(services)
             .map(|(kind, id)| EntityRef { kind, id })
             .collect();
-        let (mut table, _) = self.next(previous, snapshot, &touched, resolved);
-        table.resolved = resolved.clone();
-        table
+        self.next(previous, snapshot, &touched, resolved).0
     }
 }
 
@@ -148,7 +148,9 @@ impl Work<'_> {
                 entity.and_then(|e| Some((e, e.as_kind::<model::Pool>()?)))
             {
                 let backend = self.builder.pool(entity, pool);
-                self.table.names.remember(&backend.names);
+                self.table
+                    .names
+                    .remember(&backend.names, self.builder.resolved);
                 self.table.pools.insert(id, backend);
                 self.services_at(&pool.namespace, pool.name.as_str());
             }
@@ -210,7 +212,9 @@ impl Work<'_> {
             pools.get(&pool.id).cloned()
         };
         let service = self.builder.service(entity, spec, pool_of);
-        self.table.names.remember(&service.backend.names);
+        self.table
+            .names
+            .remember(&service.backend.names, self.builder.resolved);
         self.table.services.put(id, Arc::new(service));
     }
 
@@ -272,18 +276,22 @@ impl Work<'_> {
 }
 
 impl Names {
-    fn remember(&mut self, names: &[Box<str>]) {
+    fn remember(&mut self, names: &[Arc<str>], resolved: &Resolved) {
         for name in names {
-            *self.0.entry(name.clone()).or_insert(0) += 1;
+            *self.uses.entry(Arc::clone(name)).or_insert(0) += 1;
+            if resolved.addresses(name).next().is_none() {
+                self.pending.insert(Arc::clone(name));
+            }
         }
     }
 
-    fn forget(&mut self, names: &[Box<str>]) {
+    fn forget(&mut self, names: &[Arc<str>]) {
         for name in names {
-            match self.0.get_mut(name) {
+            self.pending.remove(name);
+            match self.uses.get_mut(name) {
                 Some(uses) if *uses > 1 => *uses -= 1,
                 _ => {
-                    self.0.remove(name);
+                    self.uses.remove(name);
                 }
             }
         }

@@ -20,16 +20,16 @@ mod slots;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
 pub use normalize::{escape, normalize};
-pub use route::{Hit, Miss, Question, Route};
+pub use route::{Candidate, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
 
-use crate::model::{Id, Revision};
+use crate::model::{Entity, Id, Revision};
 use crate::upstream::{Pool, Resolved};
 use certs::Certs;
 use router::Router;
@@ -53,16 +53,21 @@ pub struct Table {
 
 /// Host names whose addresses a table uses, with how many services and pools use each.
 #[derive(Clone, Debug, Default)]
-pub struct Names(OrdMap<Box<str>, usize>);
+pub struct Names {
+    uses: OrdMap<Arc<str>, usize>,
+    /// Those without an address.
+    pending: OrdSet<Arc<str>>,
+}
 
 impl Names {
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(|name| &**name)
+    /// Every name in use.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.uses.keys()
     }
 
-    /// Whether two tables use the very same names, told without comparing them.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.0.ptr_eq(&other.0)
+    /// The names that have no address yet.
+    pub fn pending(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pending.iter()
     }
 }
 
@@ -105,14 +110,12 @@ impl Table {
         self.routes.values()
     }
 
-    /// Every pool in use: the configured ones, and the addresses of services without one.
-    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        let own = self
-            .services
-            .values()
-            .filter(|service| service.pool_entity().is_none());
-        let own = own.map(|service| service.pool());
-        self.pools.values().map(|backend| &backend.pool).chain(own)
+    /// Every pool in use, with its entity: the configured ones, and the addresses of services
+    /// without one.
+    pub fn backends(&self) -> impl Iterator<Item = (&Arc<Pool>, Option<&Arc<Entity>>)> {
+        let own = self.services.values().map(|service| &service.backend);
+        let own = own.filter(|backend| backend.entity().is_none());
+        self.pools.values().chain(own).map(|backend| (&backend.pool, backend.entity()))
     }
 }
 

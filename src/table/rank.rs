@@ -19,7 +19,7 @@ use crate::model::PathPattern;
 
 /// Parts 1 to 7, greater is better; derived comparison follows the order of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
+pub struct Rank {
     priority: i32,
     kinds: u8,
     plain_hosts: bool,

@@ -7,6 +7,8 @@ use http::{HeaderMap, Method};
 use regex::bytes::Regex;
 
 use super::rank::Rank;
+use super::service::Service;
+use crate::metrics::{InFlight, RouteLabels, RouteStats, Routes};
 use crate::model;
 use crate::model::{Entity, HeaderTest, Id, Timestamp};
 
@@ -47,6 +49,8 @@ pub struct Route {
     pub(super) service: Option<u32>,
     /// Regexes of its header matches, in their order.
     header_regexes: Box<[Regex]>,
+    /// Its counters, the same in every table that has the route.
+    stats: Arc<RouteStats>,
 }
 
 impl Route {
@@ -66,11 +70,20 @@ impl Route {
             .iter()
             .filter_map(regex)
             .collect::<Result<_, _>>()?;
+        let stats = before.filter(|before| before.counts_for(entity, service));
         Ok(Self {
             entity: Arc::clone(entity),
             service,
             header_regexes,
+            stats: stats
+                .map(|before| Arc::clone(&before.stats))
+                .unwrap_or_default(),
         })
+    }
+
+    /// Whether this route's counters go on under the same labels.
+    fn counts_for(&self, entity: &Entity, service: Option<u32>) -> bool {
+        self.service == service && self.entity.spec.name() == entity.spec.name()
     }
 
     pub fn id(&self) -> Id {
@@ -79,6 +92,14 @@ impl Route {
 
     pub fn entity(&self) -> &Arc<Entity> {
         &self.entity
+    }
+
+    /// Counts a request as under way until the guard is dropped.
+    pub fn begin(&self, routes: &Routes, service: &Service) -> InFlight {
+        self.stats.enter(routes, || RouteLabels {
+            route: self.entity.label().into(),
+            service: service.entity().label().into(),
+        })
     }
 
     /// What the operator wrote.
@@ -148,6 +169,26 @@ pub(super) enum PathTest {
     Exact(u32),
     Regex(Arc<Regex>),
 }
+
+/// A route that a request might go to, by one of its hosts and paths.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'t>(pub(super) &'t Entry);
+
+impl<'t> Candidate<'t> {
+    pub fn route(&self) -> &'t Arc<Route> {
+        &self.0.route
+    }
+
+    /// Where it stands in the total order; less goes first.
+    pub fn standing(&self) -> Standing {
+        let (created, id) = self.0.route.age();
+        Standing(Reverse(self.0.rank), created, id)
+    }
+}
+
+/// A place in the total order of candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing(Reverse<Rank>, Timestamp, Reverse<Id>);
 
 /// One way into a route: one of its hosts with one of its paths. What the indexes hold.
 #[derive(Clone, Debug)]

@@ -1,14 +1,14 @@
 //! A service as traffic uses it: its pool beside it, and what every request to it has in common.
 
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use crate::model;
 use crate::model::{Endpoint, Entity, HashOn, Id, Kind, Name, NamespaceRef, Snapshot};
-use crate::upstream::{Endpoints, Member, Policy, Pool, Resolved};
+use crate::upstream::{Endpoints, Member, Policy, Pool, Resolved, is_name};
 
 /// Endpoints ready for traffic, and the host names that they came from.
 #[derive(Clone, Debug)]
@@ -17,10 +17,14 @@ pub(super) struct Backend {
     /// The pool's entity; `None` for a service's own host.
     entity: Option<Arc<Entity>>,
     /// Names whose addresses are in it.
-    pub(super) names: Arc<[Box<str>]>,
+    pub(super) names: Arc<[Arc<str>]>,
 }
 
 impl Backend {
+    pub(super) const fn entity(&self) -> Option<&Arc<Entity>> {
+        self.entity.as_ref()
+    }
+
     pub(super) fn spec(&self) -> Option<&model::Pool> {
         self.entity.as_ref()?.as_kind()
     }
@@ -197,29 +201,26 @@ fn connection_key(service: &model::Service) -> u64 {
 #[derive(Default)]
 struct Gathered {
     members: Vec<Member>,
-    names: Vec<Box<str>>,
+    names: Vec<Arc<str>>,
     unresolved: bool,
 }
 
 impl Gathered {
     fn add(&mut self, resolved: &Resolved, id: Option<Id>, host: &str, port: u16, weight: u16) {
-        let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
         let name: Arc<str> = host.into();
-        let mut member = |addr| {
-            let addr = SocketAddr::new(addr, port);
+        let before = self.members.len();
+        for addr in resolved.addresses(host) {
+            let (host, addr) = (Arc::clone(&name), SocketAddr::new(addr, port));
             self.members.push(Member {
                 id,
-                host: Arc::clone(&name),
+                host,
                 addr,
                 weight,
             });
-        };
-        if let Some(addr) = literal {
-            return member(addr);
         }
-        let addresses = resolved.addresses(host);
-        addresses.iter().copied().for_each(member);
-        self.unresolved |= addresses.is_empty();
-        self.names.push(host.into());
+        if is_name(host) {
+            self.unresolved |= self.members.len() == before;
+            self.names.push(name);
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::Id;
 
 use super::checks::{Checks, ChecksKey, Judge, Outcome};
 use super::hash;
-use super::health::{Health, Report, Standing, Tally};
+use super::health::{Health, Report, Rules, Standing, Tally};
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
 ///
@@ -157,14 +157,17 @@ impl State {
         self.started.fetch_add(1, Ordering::Relaxed);
         let standing = self.standing();
         if !standing.is_healthy() {
-            self.begin_trial(standing, checks, now);
+            self.begin_trial(standing, checks, self.elapsed(now));
         }
     }
 
-    /// Two picks that race here may both try the endpoint; that is harmless.
-    fn begin_trial(&self, standing: Standing, checks: &Checks, now: Instant) {
-        let Some(judge) = &checks.passive else { return };
-        let next = standing.tried(&judge.rules, self.elapsed(now)).word();
+    /// Two picks that race here may both try the endpoint; that is harmless. One that was closed
+    /// since it was chosen stays closed.
+    fn begin_trial(&self, standing: Standing, checks: &Checks, elapsed: Duration) {
+        let Some(judge) = checks.passive.as_ref().filter(|_| standing.is_due(elapsed)) else {
+            return;
+        };
+        let next = standing.tried(&judge.rules, elapsed).word();
         _ = self.standing.compare_exchange(
             standing.word(),
             next,
@@ -175,16 +178,6 @@ impl State {
 
     pub(super) fn end(&self) {
         self.finished.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What traffic shows. A success of a healthy endpoint costs one load.
-    pub(super) fn observe(&self, outcome: Outcome, checks: &Checks, now: Instant) {
-        let judge = checks.passive.as_ref();
-        let report = judge.and_then(|judge| judge.report(outcome));
-        self.count_failure(outcome, report);
-        if let (Some(judge), Some(report)) = (judge, report) {
-            self.report(report, judge, now);
-        }
     }
 
     fn count_failure(&self, outcome: Outcome, report: Option<Report>) {
@@ -198,17 +191,18 @@ impl State {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a report into account, by the rules of the source it came from.
-    pub(super) fn report(&self, report: Report, judge: &Judge, now: Instant) {
+    /// Takes a report into account; answers the health it led to, where that is another. A success
+    /// of a healthy endpoint costs one load.
+    fn report(&self, report: Report, rules: &Rules, now: Instant) -> Option<Health> {
         if report == Report::Success && self.standing() == Standing::CLEAR {
-            return;
+            return None;
         }
         let elapsed = self.elapsed(now);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = self
-            .standing()
-            .after(report, &mut counts, &judge.rules, elapsed);
-        self.standing.store(next.word(), Ordering::Relaxed);
+        let before = self.standing();
+        let after = before.after(report, &mut counts, rules, elapsed);
+        self.standing.store(after.word(), Ordering::Relaxed);
+        (after.health() != before.health()).then(|| after.health())
     }
 
     /// Overrides the health until reports change it.
@@ -257,6 +251,31 @@ impl Endpoint {
 
     pub const fn weight(&self) -> u16 {
         self.weight
+    }
+
+    /// What traffic shows.
+    pub(super) fn observe(&self, outcome: Outcome, now: Instant) {
+        let judge = self.checks.passive.as_ref();
+        let report = judge.and_then(|judge| judge.report(outcome));
+        self.state.count_failure(outcome, report);
+        if let (Some(judge), Some(report)) = (judge, report) {
+            self.report(report, judge, now);
+        }
+    }
+
+    /// Takes a report into account, by the rules of the source it came from.
+    pub(super) fn report(&self, report: Report, judge: &Judge, now: Instant) {
+        match self.state.report(report, &judge.rules, now) {
+            None => {}
+            Some(Health::Healthy) => {
+                tracing::info!(host = %self.host, addr = %self.addr, "endpoint is healthy again");
+            }
+            Some(Health::Unhealthy) => {
+                tracing::warn!(
+                    host = %self.host, addr = %self.addr, last = ?report, "endpoint is unhealthy"
+                );
+            }
+        }
     }
 
     /// Its health and counts now.

@@ -99,3 +99,137 @@ fn ln(x: f64) -> f64 {
         .fold(1.0 / 15.0, |sum, odd: f64| sum * z2 + 1.0 / odd);
     exponent as f64 * std::f64::consts::LN_2 + 2.0 * z * series
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEYS: u64 = 4000;
+
+    fn named(count: usize, weights: &[u16]) -> Vec<(u64, u16)> {
+        (0..count)
+            .map(|index| {
+                let addr = SocketAddr::from(([10, 0, 0, 1], 1024 + u16::try_from(index).unwrap()));
+                (seed("host", addr), weights[index % weights.len()])
+            })
+            .collect()
+    }
+
+    fn owners(candidates: &[(u64, u16)], admits: impl Fn(usize) -> bool) -> Vec<Option<u64>> {
+        (0..KEYS)
+            .map(|number| {
+                let key = key(&number.to_be_bytes());
+                prefer(key, candidates.iter().copied(), &admits).map(|index| candidates[index].0)
+            })
+            .collect()
+    }
+
+    /// These numbers may never change: nodes of two versions must agree on owners.
+    #[test]
+    fn keys_and_seeds_are_the_same_for_ever() {
+        assert_eq!(key(b""), 0xF52A_15E9_A9B5_E89B);
+        assert_eq!(key(b"192.0.2.7"), 0x6053_C397_0E6A_076D);
+        let addr = "192.0.2.7:8080".parse().unwrap();
+        assert_eq!(seed("orders.example", addr), 0xB416_2C73_64BC_68C5);
+        let candidates = named(5, &[100, 50, 1]);
+        let chosen: Vec<_> = (0..12_u64)
+            .filter_map(|number| prefer(mix(number), candidates.iter().copied(), |_| true))
+            .collect();
+        assert_eq!(chosen, [0, 1, 3, 0, 4, 3, 4, 0, 4, 0, 4, 3]);
+    }
+
+    #[test]
+    fn weights_divide_the_keys() {
+        let weights = [100, 200, 1, 700];
+        let candidates = named(4, &weights);
+        let owners = owners(&candidates, |_| true);
+        let total: f64 = weights.iter().copied().map(f64::from).sum();
+        for (seed, weight) in candidates {
+            let share = f64::from(weight) / total;
+            let mine = owners.iter().filter(|owner| **owner == Some(seed)).count();
+            let deviation = (KEYS as f64 * share * (1.0 - share)).sqrt();
+            let off = (mine as f64 - KEYS as f64 * share).abs();
+            assert!(
+                off < 5.0 * deviation + 1.0,
+                "weight {weight} got {mine} of {KEYS}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_admitted_is_nobody_and_weight_zero_is_never_chosen() {
+        let candidates = named(3, &[0, 5, 0]);
+        assert_eq!(prefer(7, candidates.iter().copied(), |_| false), None);
+        assert!(
+            owners(&candidates, |_| true)
+                .iter()
+                .all(|owner| *owner == Some(candidates[1].0))
+        );
+    }
+
+    #[test]
+    fn the_logarithm_is_one() {
+        let each = (1..10_000).map(|i| f64::from(i) / 10_000.0);
+        let ends = [
+            fraction(0),
+            fraction(u64::MAX),
+            0.5,
+            std::f64::consts::FRAC_1_SQRT_2,
+        ];
+        for x in each.chain(ends) {
+            let error = (ln(x) - x.ln()).abs();
+            assert!(
+                error <= 1e-13 * x.ln().abs().max(1e-3),
+                "ln {x}: off by {error}"
+            );
+            assert!(-ln(x) >= 1.0 - x - 1e-15);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_endpoint_that_goes_moves_only_its_own_keys(
+            weights in prop::collection::vec(1..1000_u16, 2..20),
+            gone in any::<prop::sample::Index>(),
+        ) {
+            let all = named(weights.len(), &weights);
+            let gone = gone.index(all.len());
+            let mut left = all.clone();
+            left.remove(gone);
+            let before = owners(&all, |_| true);
+            let after = owners(&left, |_| true);
+            let skipped = owners(&all, |index| index != gone);
+            prop_assert_eq!(&after, &skipped, "unavailable is as good as gone");
+            for (before, after) in before.into_iter().zip(after) {
+                prop_assert!(before == after || before == Some(all[gone].0));
+            }
+        }
+
+        #[test]
+        fn a_weight_that_rises_moves_keys_only_to_its_endpoint(
+            weights in prop::collection::vec(1..1000_u16, 2..20),
+            risen in any::<prop::sample::Index>(),
+        ) {
+            let before = named(weights.len(), &weights);
+            let risen = risen.index(before.len());
+            let mut after = before.clone();
+            after[risen].1 += 500;
+            for (old, new) in owners(&before, |_| true).into_iter().zip(owners(&after, |_| true)) {
+                prop_assert!(old == new || new == Some(before[risen].0));
+            }
+        }
+
+        #[test]
+        fn the_order_of_endpoints_does_not_matter(
+            weights in prop::collection::vec(0..1000_u16, 1..20),
+            shift in 0..20_usize,
+        ) {
+            let one = named(weights.len(), &weights);
+            let mut other = one.clone();
+            other.rotate_left(shift % one.len());
+            prop_assert_eq!(owners(&one, |_| true), owners(&other, |_| true));
+        }
+    }
+}

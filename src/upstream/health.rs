@@ -218,15 +218,265 @@ impl Standing {
             (_, Health::Healthy) if *counts == Tally::ZERO => Self::CLEAR,
             (_, Health::Healthy) => Self::COUNTING,
             (Health::Healthy, Health::Unhealthy) => Self::ejected(rules, now),
-            (Health::Unhealthy, Health::Unhealthy) => self.still(counts, now),
+            // One success of several makes the next trial due at once.
+            (Health::Unhealthy, Health::Unhealthy)
+                if report == Report::Success && counts.successes > 0 && self != Self::CLOSED =>
+            {
+                Self::waiting_until(now)
+            }
+            (Health::Unhealthy, Health::Unhealthy) => self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const REPORTS: [Report; 4] = [
+        Report::Success,
+        Report::HttpFailure,
+        Report::TcpFailure,
+        Report::Timeout,
+    ];
+
+    fn rules(thresholds: [u16; 4], ejection: Option<u64>) -> Rules {
+        let [successes, http_failures, tcp_failures, timeouts] = thresholds;
+        Rules {
+            thresholds: Tally {
+                successes,
+                http_failures,
+                tcp_failures,
+                timeouts,
+            },
+            ejection: ejection.map(Duration::from_millis),
         }
     }
 
-    /// Unhealthy before and after: one success of several makes the next trial due at once.
-    fn still(self, counts: &Tally, now: Duration) -> Self {
-        if counts.successes > 0 && self != Self::CLOSED {
-            return Self::waiting_until(now);
+    /// An endpoint with a virtual clock.
+    struct Subject {
+        standing: Standing,
+        counts: Tally,
+        now: Duration,
+    }
+
+    impl Subject {
+        fn new() -> Self {
+            Self {
+                standing: Standing::CLEAR,
+                counts: Tally::default(),
+                now: Duration::ZERO,
+            }
         }
-        self
+
+        fn report(&mut self, report: Report, rules: &Rules) -> Health {
+            self.standing = self
+                .standing
+                .after(report, &mut self.counts, rules, self.now);
+            self.standing.health()
+        }
+
+        fn wait(&mut self, millis: u64) {
+            self.now += Duration::from_millis(millis);
+        }
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_own_counter() {
+        let rules = rules([1, 3, 2, 2], None);
+        let mut subject = Subject::new();
+        for report in [Report::HttpFailure, Report::TcpFailure, Report::Timeout] {
+            assert_eq!(subject.report(report, &rules), Health::Healthy);
+        }
+        assert_eq!(subject.report(Report::HttpFailure, &rules), Health::Healthy);
+        assert_eq!(
+            subject.report(Report::TcpFailure, &rules),
+            Health::Unhealthy
+        );
+    }
+
+    #[test]
+    fn a_success_clears_the_failures_and_a_failure_the_successes() {
+        let rules = rules([2, 2, 1, 1], None);
+        let mut subject = Subject::new();
+        subject.report(Report::HttpFailure, &rules);
+        subject.report(Report::Success, &rules);
+        assert_eq!(subject.standing, Standing::CLEAR);
+        assert_eq!(subject.report(Report::HttpFailure, &rules), Health::Healthy);
+        assert_eq!(
+            subject.report(Report::HttpFailure, &rules),
+            Health::Unhealthy
+        );
+        subject.report(Report::Success, &rules);
+        subject.report(Report::Timeout, &rules);
+        assert_eq!(subject.report(Report::Success, &rules), Health::Unhealthy);
+        assert_eq!(subject.report(Report::Success, &rules), Health::Healthy);
+    }
+
+    #[test]
+    fn a_threshold_of_zero_takes_no_notice_and_clears_nothing() {
+        let rules = rules([0, 2, 0, 0], None);
+        let mut subject = Subject::new();
+        for _ in 0..100 {
+            subject.report(Report::TcpFailure, &rules);
+            subject.report(Report::Timeout, &rules);
+        }
+        assert_eq!(subject.report(Report::HttpFailure, &rules), Health::Healthy);
+        subject.report(Report::Success, &rules);
+        assert_eq!(
+            subject.report(Report::HttpFailure, &rules),
+            Health::Unhealthy
+        );
+        assert_eq!(subject.report(Report::Success, &rules), Health::Unhealthy);
+    }
+
+    #[test]
+    fn after_its_wait_an_endpoint_is_tried_once_per_wait() {
+        let rules = rules([1, 1, 1, 1], Some(1000));
+        let mut subject = Subject::new();
+        subject.report(Report::TcpFailure, &rules);
+        subject.wait(999);
+        assert!(!subject.standing.is_due(subject.now));
+        subject.wait(1);
+        assert!(subject.standing.is_due(subject.now));
+        subject.standing = subject.standing.tried(&rules, subject.now);
+        assert!(!subject.standing.is_due(subject.now));
+        subject.report(Report::TcpFailure, &rules);
+        subject.wait(1000);
+        assert!(subject.standing.is_due(subject.now));
+        assert_eq!(subject.report(Report::Success, &rules), Health::Healthy);
+    }
+
+    #[test]
+    fn a_success_of_several_makes_the_next_trial_due_at_once() {
+        let rules = rules([2, 1, 1, 1], Some(1000));
+        let mut subject = Subject::new();
+        subject.report(Report::TcpFailure, &rules);
+        subject.wait(1000);
+        subject.standing = subject.standing.tried(&rules, subject.now);
+        assert_eq!(subject.report(Report::Success, &rules), Health::Unhealthy);
+        assert!(subject.standing.is_due(subject.now));
+        assert_eq!(subject.report(Report::Success, &rules), Health::Healthy);
+    }
+
+    #[test]
+    fn where_successes_do_not_count_the_wait_alone_brings_it_back() {
+        let rules = rules([0, 1, 1, 1], Some(1000));
+        let mut subject = Subject::new();
+        subject.report(Report::TcpFailure, &rules);
+        subject.wait(1000);
+        let back = subject.standing.tried(&rules, subject.now);
+        assert_eq!(back, Standing::CLEAR);
+    }
+
+    #[test]
+    fn no_wait_ends_an_operators_word() {
+        let closed = Standing::marked(Health::Unhealthy);
+        assert!(!closed.is_due(Duration::MAX));
+        let rules = rules([2, 1, 1, 1], Some(1));
+        let half = closed.after(
+            Report::Success,
+            &mut Tally::default(),
+            &rules,
+            Duration::ZERO,
+        );
+        assert!(!half.is_due(Duration::MAX));
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Report(Report),
+        Mark(Health),
+        Wait(u64),
+        /// A pick, if the endpoint is due.
+        Try,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            8 => (0..4_usize).prop_map(|kind| Event::Report(REPORTS[kind])),
+            1 => any::<bool>().prop_map(|up| {
+                Event::Mark(if up { Health::Healthy } else { Health::Unhealthy })
+            }),
+            2 => (0..3000_u64).prop_map(Event::Wait),
+            2 => Just(Event::Try),
+        ]
+    }
+
+    /// What the documentation says, by looking back over everything that happened since the health
+    /// last changed: reports of one kind since the last that counts of the other.
+    fn enough(history: &[Report], thresholds: &Tally) -> Option<Health> {
+        let last = *history.last()?;
+        let counts = |report: &&Report| thresholds.of(**report) > 0;
+        let run = history
+            .iter()
+            .rev()
+            .filter(counts)
+            .take_while(|report| report.leads_to() == last.leads_to());
+        let reached = run.filter(|report| **report == last).count();
+        let threshold = usize::from(thresholds.of(last));
+        (threshold > 0 && reached >= threshold).then(|| last.leads_to())
+    }
+
+    proptest! {
+        #[test]
+        fn health_is_what_the_history_says(
+            thresholds in prop::array::uniform4(0..4_u16),
+            ejection in prop::option::of(1..2000_u64),
+            events in prop::collection::vec(event(), 0..200),
+        ) {
+            let rules = rules(thresholds, ejection);
+            let mut subject = Subject::new();
+            let mut history: Vec<Report> = Vec::new();
+            let mut health = Health::Healthy;
+            let mut open_at: Option<Duration> = None;
+            for event in events {
+                let before = health;
+                match event {
+                    Event::Report(report) => {
+                        subject.report(report, &rules);
+                        history.push(report);
+                        let next = enough(&history, &rules.thresholds);
+                        if let Some(next) = next.filter(|next| *next != health) {
+                            health = next;
+                            history.clear();
+                        }
+                        if before == Health::Healthy && health == Health::Unhealthy {
+                            open_at = rules.ejection.map(|wait| subject.now + wait);
+                        } else if report == Report::Success && thresholds[0] > 0 && open_at.is_some() {
+                            open_at = Some(subject.now);
+                        }
+                    }
+                    Event::Mark(to) => {
+                        subject.standing = Standing::marked(to);
+                        subject.counts = Tally::default();
+                        history.clear();
+                        health = to;
+                        open_at = None;
+                    }
+                    Event::Wait(millis) => subject.wait(millis),
+                    Event::Try => {
+                        if health == Health::Unhealthy && subject.standing.is_due(subject.now) {
+                            subject.standing = subject.standing.tried(&rules, subject.now);
+                            if thresholds[0] == 0 {
+                                health = Health::Healthy;
+                                history.clear();
+                            } else {
+                                open_at = rules.ejection.map(|wait| subject.now + wait);
+                            }
+                        }
+                    }
+                }
+                prop_assert_eq!(subject.standing.health(), health, "after {:?}", event);
+                if health == Health::Healthy {
+                    open_at = None;
+                } else {
+                    let due = open_at.is_some_and(|at| at <= subject.now);
+                    prop_assert_eq!(subject.standing.is_due(subject.now), due, "after {:?}", event);
+                }
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ mod hash;
 mod health;
 mod pick;
 mod pool;
+mod probe;
 mod resolve;
 
 pub use checks::Outcome;
@@ -16,4 +17,5 @@ pub use endpoint::{Endpoint, EndpointHealth, Endpoints, Failures};
 pub use hash::key;
 pub use health::Health;
 pub use pool::{Member, NoEndpoint, Pick, Policy, Pool, Tried};
-pub use resolve::{Resolved, Resolver};
+pub use probe::Prober;
+pub use resolve::{NoResolver, Resolved, Resolver, Servers, is_name};

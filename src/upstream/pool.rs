@@ -287,13 +287,321 @@ impl Pick {
 
     /// Tells how the attempt ended, once; the passive check learns from it.
     pub fn observe(&self, outcome: Outcome, now: Instant) {
-        let endpoint = &self.endpoint;
-        endpoint.state.observe(outcome, &endpoint.checks, now);
+        self.endpoint.observe(outcome, now);
     }
 }
 
 impl Drop for Pick {
     fn drop(&mut self) {
         self.endpoint.state.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use crate::model::Thresholds;
+
+    use super::super::health::Health;
+    use super::*;
+
+    fn member(port: u16, weight: u16) -> Member {
+        Member {
+            id: Some(Id::derived(&port.to_string())),
+            host: "127.0.0.1".into(),
+            addr: SocketAddr::from(([127, 0, 0, 1], port)),
+            weight,
+        }
+    }
+
+    fn members(count: u16) -> Vec<Member> {
+        (1..=count).map(|port| member(port, 100)).collect()
+    }
+
+    fn policy() -> Policy<'static> {
+        Policy::direct(Id::derived("pool"))
+    }
+
+    /// Ejects at the first failure of a connection, for a second.
+    fn strict() -> PassiveCheck {
+        PassiveCheck {
+            thresholds: Thresholds {
+                successes: 1,
+                tcp_failures: 1,
+                http_failures: 2,
+                ..Thresholds::off()
+            },
+            ejection: Duration::from_secs(1),
+        }
+    }
+
+    fn pick(pool: &Pool, now: Instant) -> Result<Pick, NoEndpoint> {
+        pool.pick(0, &Tried::default(), now)
+    }
+
+    fn in_flight(pool: &Pool) -> Vec<u64> {
+        pool.endpoints().map(|e| e.health().in_flight).collect()
+    }
+
+    #[test]
+    fn a_pick_holds_its_slot_until_dropped() {
+        let pool = Pool::build(&policy(), members(1), &Endpoints::new());
+        let now = Instant::now();
+        let first = pick(&pool, now).unwrap();
+        let second = pick(&pool, now).unwrap();
+        assert_eq!(in_flight(&pool), [2]);
+        drop(pool);
+        assert_eq!(first.endpoint().health().in_flight, 2);
+        drop(second);
+        assert_eq!(first.endpoint().health().in_flight, 1);
+        assert_eq!(first.endpoint().health().attempts, 2);
+    }
+
+    #[test]
+    fn live_state_survives_a_rebuild_with_an_unrelated_change() {
+        let live = Endpoints::new();
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let now = Instant::now();
+        let before = Pool::build(&policy, members(2), &live);
+        let held = pick(&before, now).unwrap();
+        held.observe(Outcome::ConnectFailed, now);
+        let changed = vec![member(3, 1), member(2, 7), member(1, 100)];
+        let after = Pool::build(
+            &Policy {
+                algorithm: Algorithm::LeastConnections,
+                ..policy
+            },
+            changed,
+            &live,
+        );
+        let of = |pool: &Pool| {
+            let found = pool.endpoints().find(|e| e.addr() == held.addr());
+            found.unwrap().health()
+        };
+        assert_eq!(of(&after).health, Health::Unhealthy);
+        assert_eq!(of(&after).in_flight, 1);
+        assert_eq!(of(&after), of(&before));
+        drop(before);
+        assert_eq!(of(&after).failures.connect, 1);
+    }
+
+    #[test]
+    fn other_check_settings_or_another_owner_begin_anew() {
+        let live = Endpoints::new();
+        let (strict, default) = (strict(), PassiveCheck::default());
+        let with = |passive, owner: &str| Policy {
+            owner: Id::derived(owner),
+            passive: Some(passive),
+            ..policy()
+        };
+        let now = Instant::now();
+        let first = Pool::build(&with(&strict, "a"), members(1), &live);
+        pick(&first, now)
+            .unwrap()
+            .observe(Outcome::ConnectFailed, now);
+        assert_eq!(pick(&first, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        let settings = Pool::build(&with(&default, "a"), members(1), &live);
+        let owner = Pool::build(&with(&strict, "b"), members(1), &live);
+        assert!(pick(&settings, now).is_ok() && pick(&owner, now).is_ok());
+    }
+
+    #[test]
+    fn frequent_rebuilds_do_not_favour_the_first_endpoint() {
+        let live = Endpoints::new();
+        let mut chosen = HashSet::new();
+        let mut held = Pool::build(&policy(), members(4), &live);
+        for _ in 0..4 {
+            held = Pool::build(&policy(), members(4), &live);
+            chosen.insert(pick(&held, Instant::now()).unwrap().addr());
+        }
+        assert_eq!(chosen.len(), held.endpoints().len());
+    }
+
+    #[test]
+    fn tried_endpoints_are_chosen_again_only_for_want_of_another() {
+        let now = Instant::now();
+        for algorithm in [
+            Algorithm::RoundRobin,
+            Algorithm::LeastConnections,
+            Algorithm::ConsistentHashing,
+            Algorithm::Random,
+        ] {
+            let policy = Policy {
+                algorithm,
+                ..policy()
+            };
+            let pool = Pool::build(&policy, members(5), &Endpoints::new());
+            let mut tried = Tried::default();
+            let mut seen = HashSet::new();
+            for _ in 0..5 {
+                let pick = pool.pick(42, &tried, now).unwrap();
+                tried.add(&pick);
+                assert!(seen.insert(pick.addr()), "{algorithm:?} repeats");
+            }
+            assert!(pool.pick(42, &tried, now).is_ok(), "{algorithm:?} gives up");
+        }
+    }
+
+    #[test]
+    fn a_tried_endpoint_that_is_healthy_beats_an_unhealthy_one() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let now = Instant::now();
+        let down = pick(&pool, now).unwrap();
+        down.observe(Outcome::ConnectFailed, now);
+        let up = pick(&pool, now).unwrap();
+        let mut tried = Tried::default();
+        tried.add(&up);
+        assert_eq!(pool.pick(0, &tried, now).unwrap().addr(), up.addr());
+    }
+
+    #[test]
+    fn why_nobody_can_be_picked_is_told() {
+        let live = Endpoints::new();
+        let now = Instant::now();
+        let none = Pool::build(&policy(), Vec::new(), &live);
+        assert_eq!(pick(&none, now).unwrap_err(), NoEndpoint::Empty);
+        let weightless = Pool::build(&policy(), vec![member(1, 0)], &live);
+        assert_eq!(pick(&weightless, now).unwrap_err(), NoEndpoint::Empty);
+        let unresolved = Policy {
+            unresolved: true,
+            ..policy()
+        };
+        let unresolved = Pool::build(&unresolved, Vec::new(), &live);
+        assert_eq!(pick(&unresolved, now).unwrap_err(), NoEndpoint::Unresolved);
+    }
+
+    #[test]
+    fn an_ejected_endpoint_is_tried_by_one_request_and_returns_with_its_success() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let mut now = Instant::now();
+        pick(&pool, now)
+            .unwrap()
+            .observe(Outcome::ConnectFailed, now);
+        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        now += Duration::from_secs(1);
+        let trial = pick(&pool, now).unwrap();
+        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        trial.observe(Outcome::Status(204), now);
+        assert!(pick(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn where_a_check_brings_endpoints_back_no_wait_does() {
+        let (passive, active) = (strict(), ActiveCheck::default());
+        let policy = Policy {
+            passive: Some(&passive),
+            active: Some(&active),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let now = Instant::now();
+        pick(&pool, now).unwrap().observe(Outcome::TimedOut, now);
+        assert!(pick(&pool, now).is_ok(), "timeouts do not count here");
+        pick(&pool, now).unwrap().observe(Outcome::Broken, now);
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(pick(&pool, later).unwrap_err(), NoEndpoint::AllUnhealthy);
+    }
+
+    #[test]
+    fn statuses_in_neither_list_say_nothing() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let now = Instant::now();
+        let attempt = pick(&pool, now).unwrap();
+        attempt.observe(Outcome::Status(503), now);
+        for neutral in [404, 501, 999, 1024, u16::MAX] {
+            attempt.observe(Outcome::Status(neutral), now);
+        }
+        assert_eq!(attempt.endpoint().health().health, Health::Healthy);
+        attempt.observe(Outcome::Status(503), now);
+        assert_eq!(attempt.endpoint().health().health, Health::Unhealthy);
+        assert_eq!(attempt.endpoint().health().failures.status, 2);
+    }
+
+    #[test]
+    fn below_the_healthy_share_the_pool_answers_nobody() {
+        let policy = Policy {
+            healthy_percent_min: 50,
+            ..policy()
+        };
+        let members = vec![member(1, 50), member(2, 30), member(3, 20)];
+        let pool = Pool::build(&policy, members, &Endpoints::new());
+        let endpoints: Vec<_> = pool.endpoints().collect();
+        let now = Instant::now();
+        endpoints[0].mark(Health::Unhealthy);
+        assert!(pick(&pool, now).is_ok(), "half is enough");
+        endpoints[2].mark(Health::Unhealthy);
+        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::TooFewHealthy);
+        endpoints[2].mark(Health::Healthy);
+        assert!(pick(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn an_operators_word_holds_until_the_next_report() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let now = Instant::now();
+        let attempt = pick(&pool, now).unwrap();
+        attempt.endpoint().mark(Health::Unhealthy);
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(pick(&pool, later).unwrap_err(), NoEndpoint::AllUnhealthy);
+        attempt.observe(Outcome::Status(200), now);
+        assert!(pick(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn slots_balance_under_concurrent_picks_and_rebuilds() {
+        let live = Endpoints::new();
+        let passive = strict();
+        let policy = Policy {
+            algorithm: Algorithm::LeastConnections,
+            passive: Some(&passive),
+            ..policy()
+        };
+        let first = Pool::build(&policy, members(3), &live);
+        let outcomes = [
+            Outcome::Status(200),
+            Outcome::ConnectFailed,
+            Outcome::Status(503),
+        ];
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let start = Instant::now();
+                    for round in 0..2000 {
+                        let pool = Pool::build(&policy, members(3), &live);
+                        let now = start + Duration::from_millis(round);
+                        if let Ok(pick) = pick(&pool, now) {
+                            pick.observe(outcomes[usize::try_from(round % 3).unwrap()], now);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(in_flight(&first), [0, 0, 0]);
     }
 }

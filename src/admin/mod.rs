@@ -1,0 +1,3 @@
+//! *How people speak to the registry.*
+
+pub mod gateway;
