@@ -125,6 +125,9 @@ impl HeadError {
 
 /// Checks the head at the start of `raw`; bytes behind its empty line are not looked at.
 ///
+/// `raw` is what came from the socket. The head that pingora keeps is not always that: it
+/// percent-encodes what is illegal in a target, spaces among it, and so hides `GET /a HTTP/1.1 /b`.
+///
 /// One empty line before the request line is skipped, as RFC 9112 §2.2 asks of a server.
 ///
 /// # Errors
