@@ -1,9 +1,9 @@
 //! Sluicegate: a reverse proxy and service gateway whose configuration changes live.
 
 pub mod client;
+pub mod config;
 pub mod live;
 pub mod metrics;
-pub mod config;
 pub mod model;
 pub mod proxy;
 pub mod registry;
