@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::model;
 use crate::model::{
-    Attributes, Entity, EntityRef, Id, Kind, Kinded, Revision, Spec, Tag, Timestamp,
+    Attributes, Certificate, Endpoint, Entity, EntityRef, Id, Kind, Kinded, Listener, Namespace,
+    Pool, Revision, Route, Service, Sni, Spec, Tag, Timestamp,
 };
 
 /// The version that [`encode`] writes.
@@ -185,14 +185,14 @@ enum Source<'a> {
 
 fn read(at: EntityRef, source: Source<'_>) -> Result<Entity, Unreadable> {
     match at.kind {
-        Kind::Namespace => read_kind::<model::Namespace>(at, source),
-        Kind::Pool => read_kind::<model::Pool>(at, source),
-        Kind::Endpoint => read_kind::<model::Endpoint>(at, source),
-        Kind::Service => read_kind::<model::Service>(at, source),
-        Kind::Route => read_kind::<model::Route>(at, source),
-        Kind::Certificate => read_kind::<model::Certificate>(at, source),
-        Kind::Sni => read_kind::<model::Sni>(at, source),
-        Kind::Listener => read_kind::<model::Listener>(at, source),
+        Kind::Namespace => read_kind::<Namespace>(at, source),
+        Kind::Pool => read_kind::<Pool>(at, source),
+        Kind::Endpoint => read_kind::<Endpoint>(at, source),
+        Kind::Service => read_kind::<Service>(at, source),
+        Kind::Route => read_kind::<Route>(at, source),
+        Kind::Certificate => read_kind::<Certificate>(at, source),
+        Kind::Sni => read_kind::<Sni>(at, source),
+        Kind::Listener => read_kind::<Listener>(at, source),
     }
 }
 
@@ -222,8 +222,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        ActiveCheck, Certificate, Endpoint, HashOn, HeaderMatch, Listener, ListenerProtocol,
-        Namespace, NamespaceRef, PathHandling, Pool, Protocol, Route, Secret, Service, Sni,
+        ActiveCheck, HashOn, HeaderMatch, ListenerProtocol, NamespaceRef, PathHandling, Protocol,
+        Secret,
     };
 
     /// An entity of each kind with as many fields set as it has.
