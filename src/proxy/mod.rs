@@ -1,0 +1,5 @@
+//! A request's path.
+
+pub mod connection;
+
+pub use connection::Connection;
