@@ -1,12 +1,12 @@
 //! The accept loop of one socket on one worker.
 
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use pingora_proxy::ProxyHttp;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::net::serve::{Accepted, Door, Service};
@@ -37,7 +37,7 @@ where
             Err(_) => rest(&service).await,
         }
     }
-    while let Some(Ok(accepted)) = queued(&socket).await {
+    while let Ok(accepted) = queued(&socket) {
         admit(&service, accepted, &fresh);
     }
 }
@@ -68,7 +68,7 @@ where
 /// RST instead of FIN: nothing is kept in the kernel for a connection that was never served.
 fn reset<A>(stream: TcpStream, turned: Turned, service: &Service<A>) {
     service.shared.stats.count_turned(turned);
-    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     drop(stream);
 }
 
@@ -86,11 +86,11 @@ fn is_of_one_connection(error: &Error) -> bool {
     )
 }
 
-/// One connection that is waiting already; `None` when none is.
-async fn queued(socket: &TcpListener) -> Option<Result<(TcpStream, SocketAddr)>> {
-    std::future::poll_fn(|cx| match socket.poll_accept(cx) {
-        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
+/// One connection that is waiting already; `WouldBlock` when none is. The kernel is asked, since
+/// the runtime's readiness may be older than the queue.
+fn queued(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = SockRef::from(socket).accept()?;
+    stream.set_nonblocking(true)?;
+    let peer = peer.as_socket().ok_or(ErrorKind::Unsupported)?;
+    Ok((TcpStream::from_std(stream.into())?, peer))
 }

@@ -9,6 +9,7 @@ pub mod bind;
 pub mod buffer;
 pub mod conn;
 pub mod framing;
+pub mod handover;
 pub mod limits;
 pub mod listener;
 pub mod proxy_protocol;

@@ -263,10 +263,13 @@ impl Client {
         self.0.read_to_end(&mut all).await.unwrap();
         String::from_utf8(all).unwrap()
     }
+}
 
-    async fn is_reset(&mut self) -> bool {
-        let mut all = Vec::new();
-        self.0.read_to_end(&mut all).await.is_err()
+/// Reset while connecting or just after.
+async fn is_turned_away(address: SocketAddr) -> bool {
+    match TcpStream::connect(address).await {
+        Ok(mut stream) => stream.read_u8().await.is_err(),
+        Err(_) => true,
     }
 }
 
@@ -687,13 +690,13 @@ fn connections_beyond_the_limits_are_reset_and_counted() {
         for client in &mut kept {
             assert_eq!(status(&client.get("/").await), 200);
         }
-        assert!(Client::to(address).await.is_reset().await);
+        assert!(is_turned_away(address).await);
         let stats = gateway.listeners.stats().clone();
         assert_eq!(stats.turned(Turned::AddressFull), 1);
         let mut third = Client::to(behind).await;
         third.send("PROXY UNKNOWN\r\n").await;
         assert_eq!(status(&third.get("/").await), 200);
-        assert!(Client::to(behind).await.is_reset().await);
+        assert!(is_turned_away(behind).await);
         assert_eq!((stats.turned(Turned::Full), stats.accepted()), (1, 5));
     });
 }
@@ -738,6 +741,66 @@ fn the_client_is_whom_the_proxy_header_names() {
         }
         until(|| gateway.listeners.stats().turned(Turned::ProxyProtocol) == 2).await;
     });
+}
+
+mod handover {
+    use super::super::handover::{Legacy, Offer};
+    use super::*;
+
+    #[test]
+    fn a_successor_serves_on_the_same_sockets_before_the_old_one_drains() {
+        let (old, new) = (
+            Setup::default().start(),
+            Setup {
+                workers: 3,
+                ..Setup::default()
+            }
+            .start(),
+        );
+        let address = old.listen(&spec("web"));
+        let unwanted = old.listen(&spec("unwanted"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover");
+        assert!(Legacy::take(&path).unwrap().is_none());
+        run(async {
+            let offer = Offer::open(&path).unwrap();
+            let mut kept = Client::to(address).await;
+            assert_eq!(status(&kept.get("/").await), 200);
+            let taken = offer.taken(&old.listeners, DEADLINE);
+            let successor = async {
+                // One that dies on the way changes nothing.
+                let place = path.clone();
+                let failed = tokio::task::spawn_blocking(move || Legacy::take(&place)).await;
+                drop(failed.unwrap().unwrap());
+                let place = path.clone();
+                let legacy = tokio::task::spawn_blocking(move || Legacy::take(&place)).await;
+                let legacy = legacy.unwrap().unwrap().unwrap();
+                assert_eq!(legacy.sockets(), 4);
+                let successor = legacy.pass_to(&new.listeners).unwrap();
+                assert_eq!(
+                    new.listen(&Spec {
+                        address,
+                        ..spec("web")
+                    }),
+                    address
+                );
+                successor.ready().unwrap();
+            };
+            let (taken, ()) = tokio::join!(taken, successor);
+            taken.unwrap();
+            assert_eq!(old.listeners.drain_all(DEADLINE).await, 0);
+            assert_eq!(kept.rest().await, "");
+            assert!(TcpStream::connect(unwanted).await.is_err());
+            for _ in 0..20 {
+                let mut client = Client::to(address).await;
+                assert_eq!(status(&client.get("/").await), 200);
+            }
+            assert!(
+                Offer::open(&path).is_ok(),
+                "the successor offers in its turn"
+            );
+        });
+    }
 }
 
 mod http2 {
