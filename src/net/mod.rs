@@ -8,6 +8,7 @@ pub mod admission;
 pub mod bind;
 pub mod buffer;
 pub mod conn;
+pub mod frames;
 pub mod framing;
 pub mod handover;
 pub mod limits;
