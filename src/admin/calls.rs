@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec};
+
+use crate::metrics;
+use crate::metrics::Metrics;
 
 /// How many admin calls there were, and how long they took.
 #[derive(Clone, Debug)]
@@ -14,24 +17,24 @@ pub struct Calls {
 
 impl Calls {
     /// # Errors
-    /// When `registry` has these names already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let total = IntCounterVec::new(
-            Opts::new(
-                "gateway_admin_calls_total",
-                "Admin calls by dialect, method and status class.",
-            ),
+    /// Where a name is taken.
+    pub fn register(metrics: &Metrics) -> Result<Self, metrics::Error> {
+        let total = metrics.counters(
+            "gateway_admin_calls_total",
+            "Admin calls by dialect, method and status class.",
             &["dialect", "method", "status"],
         )?;
-        let seconds = HistogramVec::new(
-            HistogramOpts::new(
-                "gateway_admin_call_duration_seconds",
-                "Time from an admin call's head to its answer, by dialect.",
-            ),
-            &["dialect"],
-        )?;
-        registry.register(Box::new(total.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
+        let name = "gateway_admin_call_duration_seconds";
+        let options = HistogramOpts::new(
+            name,
+            "Time from an admin call's head to its answer, by dialect.",
+        );
+        let refused = |error: prometheus::Error| metrics::Error::Refused {
+            name: name.to_owned(),
+            why: error.to_string(),
+        };
+        let seconds = HistogramVec::new(options, &["dialect"]).map_err(refused)?;
+        metrics.register(seconds.clone())?;
         Ok(Self { total, seconds })
     }
 
@@ -73,16 +76,14 @@ mod tests {
 
     #[test]
     fn labels_come_from_closed_sets() {
-        let registry = Registry::new();
-        let calls = Calls::register(&registry).unwrap();
+        let metrics = Metrics::new();
+        let calls = Calls::register(&metrics).unwrap();
         let odd = Method::from_bytes(b"BREW").unwrap();
         let took = Duration::from_millis(1);
         calls.observe("native", method_label(&odd), StatusCode::IM_A_TEAPOT, took);
-        let text = prometheus::TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap();
+        let text = String::from_utf8(metrics.render()).unwrap();
         let line = r#"gateway_admin_calls_total{dialect="native",method="other",status="4xx"} 1"#;
         assert!(text.contains(line), "{text}");
-        assert!(Calls::register(&registry).is_err());
+        assert!(Calls::register(&metrics).is_err());
     }
 }

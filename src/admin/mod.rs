@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod calls;
 pub mod door;
+pub mod gateway;
 pub mod json;
 pub mod native;
 pub mod page;

@@ -12,6 +12,11 @@ use crate::admin::auth::{Access, Role, Token};
 use crate::admin::calls::Calls;
 use crate::admin::status::{EndpointState, Health, Observed};
 use crate::model::{Kind, Secret};
+use crate::registry::{ConfigMetrics, NoSockets, Parts};
+use crate::store::Memory;
+use crate::table::{Compiler, Current};
+use crate::tls::Sessions;
+use crate::upstream::{Endpoints, Resolver, Servers};
 
 /// An admin router over a registry of its own.
 struct Gate {
@@ -47,7 +52,7 @@ impl Gate {
         let admin = Admin {
             access: Arc::new(access),
             calls_per_second: None,
-            calls: Calls::register(&prometheus::Registry::new()).unwrap(),
+            calls: Calls::register(&crate::metrics::Metrics::new()).unwrap(),
         };
         Self {
             router: admin.native(native),
@@ -240,8 +245,18 @@ fn observe(ready: Arc<AtomicBool>) -> Observe {
     })
 }
 
+/// A registry of its own, which keeps nothing and opens nothing.
 fn registry() -> Registry {
-    Registry::default()
+    let parts = Parts {
+        store: Box::new(Memory::default()),
+        compiler: Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None),
+        sockets: Box::new(NoSockets),
+        current: Arc::new(Current::default()),
+        names: Resolver::spawn(&Servers::These(Vec::new())).unwrap(),
+        metrics: ConfigMetrics::register(&crate::metrics::Metrics::new()).unwrap(),
+        published: Box::new(|| ()),
+    };
+    crate::registry::open(parts).unwrap().0
 }
 
 #[tokio::test]
