@@ -117,6 +117,10 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed_and_runs_by_default() {
         Cli::command().debug_assert();
-        assert!(Cli::parse_from(["sluicegate", "--data", "d"]).command.is_none());
+        assert!(
+            Cli::parse_from(["sluicegate", "--data", "d"])
+                .command
+                .is_none()
+        );
     }
 }

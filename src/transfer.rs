@@ -53,9 +53,15 @@ pub fn export(settings: &Settings, file: Option<&Path>, format: Format) -> Resul
 }
 
 fn document(snapshot: &Snapshot, format: Format) -> Result<String, Fault> {
-    let entry = |entity| Entry { kind: Entity::kind(entity), entity };
+    let entry = |entity| Entry {
+        kind: Entity::kind(entity),
+        entity,
+    };
     let entities = snapshot.iter().map(|entity| entry(&**entity)).collect();
-    let written = Written { sluicegate: FORMAT, entities };
+    let written = Written {
+        sluicegate: FORMAT,
+        entities,
+    };
     match format {
         Format::Json => serde_json::to_string_pretty(&written).map_err(unwritable),
         Format::Yaml => serde_saphyr::to_string(&written).map_err(unwritable),
@@ -89,9 +95,13 @@ pub fn import(settings: &Settings, file: &Path, replace: bool) -> Result<(), Fau
 
 fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
     let wrong = |error: &dyn std::fmt::Display| about(file, error);
-    let size = std::fs::metadata(file).map_err(|error| wrong(&error))?.len();
+    let size = std::fs::metadata(file)
+        .map_err(|error| wrong(&error))?
+        .len();
     if size > DOCUMENT_BYTES_MAX {
-        return Err(wrong(&format!("{size} bytes, at most {DOCUMENT_BYTES_MAX}")));
+        return Err(wrong(&format!(
+            "{size} bytes, at most {DOCUMENT_BYTES_MAX}"
+        )));
     }
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     // JSON by its own reader: YAML's bounds on a document's size are for people's files.
@@ -101,13 +111,17 @@ fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
     };
     match read.sluicegate {
         FORMAT => Ok(read.entities),
-        other => Err(wrong(&format!("format {other}, this version reads {FORMAT}"))),
+        other => Err(wrong(&format!(
+            "format {other}, this version reads {FORMAT}"
+        ))),
     }
 }
 
 fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> {
     let named: BTreeSet<EntityRef> = entities.iter().map(Entity::at).collect();
-    let others = now.iter().filter(|entity| replace && !named.contains(&entity.at()));
+    let others = now
+        .iter()
+        .filter(|entity| replace && !named.contains(&entity.at()));
     // What another owns goes with it; the default namespace stays.
     let owned = |spec: &Spec| matches!(spec.kind(), Kind::Endpoint | Kind::Sni);
     let gone = |entity: &&Arc<Entity>| {
@@ -115,9 +129,17 @@ fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> 
         let with_owner = owned(&entity.spec) && mentions.is_some_and(|to| !named.contains(&to));
         !with_owner && entity.spec.name() != Some("default")
     };
-    let deletes = others.filter(gone).map(|entity| Change::Delete(entity.at()));
-    let puts = entities.into_iter().map(|entity| Change::Put(Arc::new(entity)));
-    deletes.collect::<Vec<_>>().into_iter().chain(puts).collect()
+    let deletes = others
+        .filter(gone)
+        .map(|entity| Change::Delete(entity.at()));
+    let puts = entities
+        .into_iter()
+        .map(|entity| Change::Put(Arc::new(entity)));
+    deletes
+        .collect::<Vec<_>>()
+        .into_iter()
+        .chain(puts)
+        .collect()
 }
 
 /// Says what is in the settings and in the store, and everything that is wrong with it.
@@ -125,7 +147,8 @@ fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> 
 /// # Errors
 /// [`Fault`] for the first file that cannot be read, or for entities that cannot run.
 pub fn check(settings: &Settings, out: &mut dyn Write) -> Result<(), Fault> {
-    let (snapshot, problems) = offline(settings, |registry| async move { Ok(registry.snapshot()) })?;
+    let (snapshot, problems) =
+        offline(settings, |registry| async move { Ok(registry.snapshot()) })?;
     for kind in Kind::ALL {
         writeln!(out, "{:>8} {}", snapshot.count(*kind), kind.plural())?;
     }
@@ -133,7 +156,14 @@ pub fn check(settings: &Settings, out: &mut dyn Write) -> Result<(), Fault> {
         writeln!(out, "problem: {problem}")?;
     }
     match problems.len() {
-        0 => Ok(writeln!(out, "settings and registry are fine, at revision {}", snapshot.revision())?),
-        n => Err(Fault::new(Concern::Document, format!("{n} entities would be left out"))),
+        0 => Ok(writeln!(
+            out,
+            "settings and registry are fine, at revision {}",
+            snapshot.revision()
+        )?),
+        n => Err(Fault::new(
+            Concern::Document,
+            format!("{n} entities would be left out"),
+        )),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec};
 
-use crate::metrics;
+use crate::metrics::Error;
 use crate::metrics::Metrics;
 
 /// How many admin calls there were, and how long they took.
@@ -18,23 +18,20 @@ pub struct Calls {
 impl Calls {
     /// # Errors
     /// Where a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, metrics::Error> {
+    pub fn register(metrics: &Metrics) -> Result<Self, Error> {
         let total = metrics.counters(
             "gateway_admin_calls_total",
             "Admin calls by dialect, method and status class.",
             &["dialect", "method", "status"],
         )?;
-        let name = "gateway_admin_call_duration_seconds";
-        let options = HistogramOpts::new(
-            name,
-            "Time from an admin call's head to its answer, by dialect.",
+        let seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "gateway_admin_call_duration_seconds",
+                "Time from an admin call's head to its answer, by dialect.",
+            ),
+            &["dialect"],
         );
-        let refused = |error: prometheus::Error| metrics::Error::Refused {
-            name: name.to_owned(),
-            why: error.to_string(),
-        };
-        let seconds = HistogramVec::new(options, &["dialect"]).map_err(refused)?;
-        metrics.register(seconds.clone())?;
+        let seconds = metrics.keep("gateway_admin_call_duration_seconds", seconds)?;
         Ok(Self { total, seconds })
     }
 

@@ -46,13 +46,25 @@ fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), R
     let uri: Uri = question.path.parse().map_err(bad_target)?;
     let mut headers = question.headers.clone();
     let host = HeaderValue::from_str(&question.host);
-    headers.insert(http::header::HOST, host.map_err(|_| reply::bad_request("the host is malformed"))?);
+    headers.insert(
+        http::header::HOST,
+        host.map_err(|_| reply::bad_request("the host is malformed"))?,
+    );
     let (method, version) = (&question.method, Version::HTTP_11);
-    let target = Target::read(Head { method, uri: &uri, version, headers: &headers })?;
+    let target = Target::read(Head {
+        method,
+        uri: &uri,
+        version,
+        headers: &headers,
+    })?;
     answer.normalized_path = Some(String::from_utf8_lossy(&target.path).into_owned());
     let secure = question.scheme == Scheme::Https;
     let server_name = question.sni.as_deref();
-    let asked = target.question(&Arrival { port: question.port, secure, server_name });
+    let asked = target.question(&Arrival {
+        port: question.port,
+        secure,
+        server_name,
+    });
     let mut tried = Tried::default();
     let hit = table.find(&asked, &mut tried);
     tell_candidates(tried, hit.as_ref(), &asked, answer);
@@ -66,21 +78,40 @@ fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), R
 }
 
 fn named(entity: &Entity) -> Named {
-    Named { id: entity.id, name: entity.spec.name().map(str::to_owned) }
+    Named {
+        id: entity.id,
+        name: entity.spec.name().map(str::to_owned),
+    }
 }
 
-fn forward(hit: &Hit<'_>, service: &Service, target: &Target<'_>, uri: &Uri, host: &str) -> Forward {
+fn forward(
+    hit: &Hit<'_>,
+    service: &Service,
+    target: &Target<'_>,
+    uri: &Uri,
+    host: &str,
+) -> Forward {
     let spec = service.spec();
     let path = hit.upstream_path(service.base(), &target.path);
     let sent = path_and_query(&path, uri.query());
     let own = || {
         let first = service.pool().endpoints().next();
-        first.map(|e| table::authority(e.host(), e.addr().port(), spec.protocol)).unwrap_or_default()
+        first
+            .map(|e| table::authority(e.host(), e.addr().port(), spec.protocol))
+            .unwrap_or_default()
     };
-    let fixed = service.host().and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let fixed = service
+        .host()
+        .and_then(|host| host.to_str().ok())
+        .map(str::to_owned);
     let preserved = hit.route().spec().preserve_host.then(|| host.to_owned());
     Forward {
-        scheme: if spec.protocol.is_tls() { "https" } else { "http" }.to_owned(),
+        scheme: if spec.protocol.is_tls() {
+            "https"
+        } else {
+            "http"
+        }
+        .to_owned(),
         host: preserved.or(fixed).unwrap_or_else(own),
         path: String::from_utf8_lossy(&sent).into_owned(),
         pool: service.pool_entity().map(|pool| named(pool)),
@@ -96,7 +127,8 @@ impl Trial for Tried {
     const EXHAUSTIVE: bool = true;
 
     fn tried(&mut self, candidate: table::Candidate<'_>, verdict: Result<Option<usize>, Miss>) {
-        self.0.push((candidate.standing(), Arc::clone(candidate.route()), verdict));
+        self.0
+            .push((candidate.standing(), Arc::clone(candidate.route()), verdict));
     }
 }
 
@@ -119,7 +151,10 @@ fn tell_candidates(
             Ok(_) => Verdict::Shadowed,
             Err(miss) => failed(&route, miss, asked),
         };
-        answer.candidates.push(Candidate { route: named(route.entity()), verdict });
+        answer.candidates.push(Candidate {
+            route: named(route.entity()),
+            verdict,
+        });
     }
 }
 
@@ -127,44 +162,71 @@ fn tell_candidates(
 fn failed(route: &Route, miss: Miss, asked: &table::Question<'_>) -> Verdict {
     let spec = route.spec();
     let (predicate, wanted, found) = match miss {
-        Miss::Port => (Predicate::Host, listed(&spec.hosts), format!("port {}", asked.port)),
+        Miss::Port => (
+            Predicate::Host,
+            listed(&spec.hosts),
+            format!("port {}", asked.port),
+        ),
         Miss::Path => {
             let path = String::from_utf8_lossy(asked.path).into_owned();
             (Predicate::Path, listed(&spec.paths), path)
         }
         Miss::Method => {
             let methods: Vec<_> = spec.methods.iter().collect();
-            (Predicate::Method, methods.join(", "), asked.method.to_string())
+            (
+                Predicate::Method,
+                methods.join(", "),
+                asked.method.to_string(),
+            )
         }
         Miss::Header(n) => header(spec, n, asked),
-        Miss::ServerName => {
-            (Predicate::Sni, listed(&spec.snis), asked.server_name.unwrap_or_default().to_owned())
-        }
-        Miss::ServiceDisabled => {
-            (Predicate::Enabled, "an enabled service".into(), "a disabled one".into())
-        }
+        Miss::ServerName => (
+            Predicate::Sni,
+            listed(&spec.snis),
+            asked.server_name.unwrap_or_default().to_owned(),
+        ),
+        Miss::ServiceDisabled => (
+            Predicate::Enabled,
+            "an enabled service".into(),
+            "a disabled one".into(),
+        ),
     };
-    Verdict::Failed { predicate, wanted, found }
+    Verdict::Failed {
+        predicate,
+        wanted,
+        found,
+    }
 }
 
-fn header(spec: &model::Route, n: usize, asked: &table::Question<'_>) -> (Predicate, String, String) {
+fn header(
+    spec: &model::Route,
+    n: usize,
+    asked: &table::Question<'_>,
+) -> (Predicate, String, String) {
     let Some(header) = spec.headers.get(n) else {
         return (Predicate::Header, String::new(), String::new());
     };
     let sent = asked.headers.get_all(&header.name).iter();
-    let sent: Vec<_> = sent.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let sent: Vec<_> = sent
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .collect();
     let wanted = format!("{}: {}", header.name, header.values().join(" or "));
     (Predicate::Header, wanted, sent.join(", "))
 }
 
 fn listed<T: ToString>(all: &[T]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+    all.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" or ")
 }
 
 /// How traffic fares.
 pub(super) fn observe(shared: &Shared, ready: bool, problems: &[table::Problem]) -> Observed {
     let table = shared.current.load();
-    let pools = table.backends().flat_map(|(pool, entity)| endpoints(pool, entity));
+    let pools = table
+        .backends()
+        .flat_map(|(pool, entity)| endpoints(pool, entity));
     Observed {
         ready,
         serving: table.revision(),
@@ -175,15 +237,22 @@ pub(super) fn observe(shared: &Shared, ready: bool, problems: &[table::Problem])
 
 fn fault(problem: &table::Problem) -> Fault {
     let table::Problem { at, invalid } = problem;
-    Fault { at: *at, field: invalid.field.to_string(), why: invalid.why.clone() }
+    Fault {
+        at: *at,
+        field: invalid.field.to_string(),
+        why: invalid.why.clone(),
+    }
 }
 
 fn endpoints<'a>(
     pool: &'a Pool,
     entity: Option<&'a Arc<Entity>>,
 ) -> impl Iterator<Item = EndpointState> + 'a {
-    let name = entity.filter(|entity| entity.kind() == Kind::Pool).map(|entity| entity.label());
-    pool.endpoints().map(move |endpoint| state(endpoint, pool, name.clone()))
+    let name = entity
+        .filter(|entity| entity.kind() == Kind::Pool)
+        .map(|entity| entity.label());
+    pool.endpoints()
+        .map(move |endpoint| state(endpoint, pool, name.clone()))
 }
 
 fn state(endpoint: &Endpoint, pool: &Pool, name: Option<String>) -> EndpointState {

@@ -29,13 +29,21 @@ pub(super) async fn furnish(running: &Running) -> Result<[SocketAddr; 2], Fault>
         changes.push(Change::Create(entity(Kind::Service, service)?));
         changes.push(Change::Create(entity(Kind::Route, route)?));
     }
-    running.registry.apply(changes).await.map_err(Fault::machine)?;
+    running
+        .registry
+        .apply(changes)
+        .await
+        .map_err(Fault::machine)?;
     Ok([greetings, users])
 }
 
 fn entity(kind: Kind, document: Value) -> Result<Arc<Entity>, Fault> {
-    let Value::Object(document) = document else { return Err(Fault::machine("no document")) };
-    Entity::read(kind, document).map(Arc::new).map_err(Fault::machine)
+    let Value::Object(document) = document else {
+        return Err(Fault::machine("no document"));
+    };
+    Entity::read(kind, document)
+        .map(Arc::new)
+        .map_err(Fault::machine)
 }
 
 async fn serve(router: Router) -> Result<SocketAddr, Fault> {
@@ -47,7 +55,12 @@ async fn serve(router: Router) -> Result<SocketAddr, Fault> {
 
 fn greetings() -> Router {
     let hello = |headers: HeaderMap| async move {
-        let sent = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let sent = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
         Json(json!({
             "hello": "from the greetings service",
             "host": sent("host"),
@@ -56,7 +69,9 @@ fn greetings() -> Router {
         }))
     };
     let document = described("greetings", json!({"/": operation("Say hello")}));
-    Router::new().route("/", get(hello)).route("/openapi.json", get(|| async { Json(document) }))
+    Router::new()
+        .route("/", get(hello))
+        .route("/openapi.json", get(|| async { Json(document) }))
 }
 
 fn users() -> Router {
@@ -87,7 +102,11 @@ fn operation(summary: &str) -> Value {
 }
 
 /// Tells what there is to try.
-pub(super) fn tell(running: &Running, settings: &Settings, origins: [SocketAddr; 2]) -> Result<(), Fault> {
+pub(super) fn tell(
+    running: &Running,
+    settings: &Settings,
+    origins: [SocketAddr; 2],
+) -> Result<(), Fault> {
     let addresses = running.addresses();
     let port = |name: &str| {
         let found = addresses.iter().find(|(listener, _)| **listener == *name);

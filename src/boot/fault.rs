@@ -28,7 +28,10 @@ pub struct Fault {
 
 impl Fault {
     pub fn new(concern: Concern, why: impl fmt::Display) -> Self {
-        Self { concern, why: why.to_string() }
+        Self {
+            concern,
+            why: why.to_string(),
+        }
     }
 
     pub(crate) fn machine(why: impl fmt::Display) -> Self {

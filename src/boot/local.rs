@@ -70,18 +70,35 @@ pub(super) struct Documents {
 impl Fetch for Documents {
     async fn document(&self, service: &Service) -> Result<Fetched, String> {
         let host = service.host.as_str();
-        let verify = if service.tls_verify { Verify::Chain } else { Verify::Nothing };
+        let verify = if service.tls_verify {
+            Verify::Chain
+        } else {
+            Verify::Nothing
+        };
         let target = document_path(service);
         let host_header = authority(host, service.port, service.protocol);
         let get = Get {
-            to: To::Host { host, port: service.port },
-            tls: service.protocol.is_tls().then_some(Tls { server_name: host, verify }),
+            to: To::Name {
+                host,
+                port: service.port,
+            },
+            tls: service.protocol.is_tls().then_some(Tls {
+                server_name: host,
+                verify,
+            }),
             host: &host_header,
             target: &target,
             timeout: self.timeout,
             body_bytes_max: gateway::DOCUMENT_BYTES_MAX,
         };
-        let answer = self.client.get(&get).await.map_err(|error| error.to_string())?;
-        Ok(Fetched { status: answer.status.as_u16(), body: answer.body })
+        let answer = self
+            .client
+            .get(&get)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Fetched {
+            status: answer.status.as_u16(),
+            body: answer.body,
+        })
     }
 }

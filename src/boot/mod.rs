@@ -66,7 +66,9 @@ pub struct Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("admin", &self.admin).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +104,11 @@ pub async fn start(settings: &Settings, store: Box<dyn Store>) -> Result<Running
     let admin = site.bind_admin().await?;
     let (registry, problems) = site.registry(store, &listeners)?;
     late.set(site.dialect(&registry));
-    let observed = Observed { shared, ready: Arc::clone(&ready), problems: problems.into() };
+    let observed = Observed {
+        shared,
+        ready: Arc::clone(&ready),
+        problems: problems.into(),
+    };
     let address = admin.local_addr()?;
     let router = site.admin(&registry, observed)?;
     let tasks = vec![
@@ -162,7 +168,9 @@ impl Running {
 /// Listeners of the registry; one that cannot be bound now is reported and left out.
 fn open_stored_listeners(registry: &Registry, listeners: &Listeners) {
     for entity in registry.snapshot().list(Kind::Listener, None) {
-        let Some(listener) = entity.as_kind::<Listener>() else { continue };
+        let Some(listener) = entity.as_kind::<Listener>() else {
+            continue;
+        };
         match listeners.bind(&sockets::spec(entity.id, listener)) {
             Ok(bound) => bound.activate(),
             Err(error) => tracing::error!(%error, listener = %listener.name, "not opened"),
@@ -172,13 +180,17 @@ fn open_stored_listeners(registry: &Registry, listeners: &Listeners) {
 
 impl Site<'_> {
     fn access_log(&self) -> Result<Option<(AccessLog, access_log::Writer)>, Fault> {
-        let Some(format) = self.settings.log.access else { return Ok(None) };
+        let Some(format) = self.settings.log.access else {
+            return Ok(None);
+        };
         let format = match format {
             config::Format::Text => access_log::Format::Text,
             config::Format::Json => access_log::Format::Json,
         };
         let sink = logging::access_sink(self.settings.log.access_path.as_deref())?;
-        AccessLog::start(format, sink, &self.metrics).map(Some).map_err(Fault::machine)
+        AccessLog::start(format, sink, &self.metrics)
+            .map(Some)
+            .map_err(Fault::machine)
     }
 
     fn shared(&self, log: Option<AccessLog>, local: Arc<LateService>) -> Result<Shared, Fault> {
@@ -204,8 +216,13 @@ impl Site<'_> {
     }
 
     fn trusted(&self) -> Result<TrustedProxies, Fault> {
-        let networks: Vec<_> =
-            self.settings.proxy.trusted_proxies.iter().map(ToString::to_string).collect();
+        let networks: Vec<_> = self
+            .settings
+            .proxy
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         TrustedProxies::parse(networks.iter().map(String::as_str))
             .map_err(|error| Fault::new(Concern::Settings, error))
     }
@@ -229,17 +246,37 @@ impl Site<'_> {
     fn bind(&self, listeners: &Listeners) -> Result<Vec<Bound>, Fault> {
         let proxy = &self.settings.proxy;
         let gateway = &self.settings.gateway;
-        let http = proxy.http.iter().map(|address| ("http", "proxy.http", Scheme::Http, *address));
-        let https = proxy.https.iter().map(|at| ("https", "proxy.https", Scheme::Https, *at));
+        let http = proxy
+            .http
+            .iter()
+            .map(|address| ("http", "proxy.http", Scheme::Http, *address));
+        let https = proxy
+            .https
+            .iter()
+            .map(|at| ("https", "proxy.https", Scheme::Https, *at));
         let dialect = gateway.enabled.then_some(gateway.listen);
-        let dialect =
-            dialect.iter().map(|address| ("gateway", "gateway.listen", Scheme::Http, *address));
+        let dialect = dialect
+            .iter()
+            .map(|address| ("gateway", "gateway.listen", Scheme::Http, *address));
         let all = http.chain(https).chain(dialect);
         all.map(|(name, key, scheme, address)| {
-            let role = if name == "gateway" { Role::Gateway } else { Role::Proxy };
+            let role = if name == "gateway" {
+                Role::Gateway
+            } else {
+                Role::Proxy
+            };
             let (name, proxy_protocol) = (name.into(), false);
-            let spec = Spec { id: None, name, address, scheme, proxy_protocol, role };
-            listeners.bind(&spec).map_err(|error| port_fault(&error, key))
+            let spec = Spec {
+                id: None,
+                name,
+                address,
+                scheme,
+                proxy_protocol,
+                role,
+            };
+            listeners
+                .bind(&spec)
+                .map_err(|error| port_fault(&error, key))
         })
         .collect()
     }
@@ -282,7 +319,10 @@ impl Site<'_> {
     /// Active checks of the pools in use; the closure tells them that there is a new table.
     fn probes(&self) -> Box<dyn Fn() + Send> {
         let (told, mut published) = watch::channel(());
-        let (prober, current) = (Prober::spawn(self.client.clone()), Arc::clone(&self.current));
+        let (prober, current) = (
+            Prober::spawn(self.client.clone()),
+            Arc::clone(&self.current),
+        );
         tokio::spawn(async move {
             loop {
                 let table = current.load();
@@ -303,11 +343,19 @@ impl Site<'_> {
     fn dialect(&self, registry: &Registry) -> Option<Arc<dyn LocalService>> {
         let settings = &self.settings.gateway;
         let timeout = settings.refresh_timeout;
-        let fetch = Arc::new(local::Documents { client: self.client.clone(), timeout });
+        let fetch = Arc::new(local::Documents {
+            client: self.client.clone(),
+            timeout,
+        });
         let dialect = GatewayDialect::new(registry.clone(), fetch, dialect_settings(settings));
         let router = gateway::router(dialect);
-        let service = local::Dialect { router, runtime: Handle::current() };
-        settings.enabled.then(|| Arc::new(service) as Arc<dyn LocalService>)
+        let service = local::Dialect {
+            router,
+            runtime: Handle::current(),
+        };
+        settings
+            .enabled
+            .then(|| Arc::new(service) as Arc<dyn LocalService>)
     }
 
     fn admin(&self, registry: &Registry, observed: Observed) -> Result<Router, Fault> {
@@ -339,7 +387,9 @@ impl Site<'_> {
             };
             Token::new(&token.token, role).map_err(|why| Fault::new(Concern::Settings, why))
         };
-        Ok(Access::Tokens(admin.tokens.iter().map(token).collect::<Result<_, _>>()?))
+        Ok(Access::Tokens(
+            admin.tokens.iter().map(token).collect::<Result<_, _>>()?,
+        ))
     }
 
     /// On loopback only whoever configures the gateway calls, as fast as it likes.
@@ -361,7 +411,11 @@ struct Observed {
 
 impl Observed {
     fn now(&self) -> crate::admin::status::Observed {
-        answers::observe(&self.shared, self.ready.load(Ordering::Acquire), &self.problems)
+        answers::observe(
+            &self.shared,
+            self.ready.load(Ordering::Acquire),
+            &self.problems,
+        )
     }
 }
 
@@ -410,7 +464,9 @@ fn default_tls(sessions: &Sessions) -> Result<Arc<rustls::ServerConfig>, Fault> 
 
 fn port_fault(error: &dyn std::fmt::Display, key: &str) -> Fault {
     let variable = key.to_uppercase().replace('.', "_");
-    Fault::machine(format!("{error}; free the port, or set {key} (SLUICEGATE_{variable}) to another"))
+    Fault::machine(format!(
+        "{error}; free the port, or set {key} (SLUICEGATE_{variable}) to another"
+    ))
 }
 
 fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
@@ -423,8 +479,8 @@ fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
         },
         token: settings.token.clone(),
         title: gateway::Title {
-            title: settings.title.clone(),
-            version: settings.version.clone(),
+            title: settings.title.as_str().into(),
+            version: settings.version.as_str().into(),
         },
         fetch_timeout: settings.refresh_timeout,
         fetches_max: settings.refresh_concurrency,
@@ -467,7 +523,10 @@ fn cores() -> usize {
 /// Two random words.
 fn random_seed() -> [u64; 2] {
     let id = u128::from_ne_bytes(*Id::random().as_bytes());
-    #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the halves are what is wanted"
+    )]
     let halves = [(id >> 64) as u64, id as u64];
     halves
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Fault, Running, demo, logging};
+use super::demo as show;
+use super::{Fault, Running, logging};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::registry;
@@ -21,7 +22,11 @@ const ADMIN_THREADS: usize = 2;
 
 fn runtime() -> Result<Runtime, Fault> {
     let mut builder = Builder::new_multi_thread();
-    Ok(builder.worker_threads(ADMIN_THREADS).thread_name("admin").enable_all().build()?)
+    Ok(builder
+        .worker_threads(ADMIN_THREADS)
+        .thread_name("admin")
+        .enable_all()
+        .build()?)
 }
 
 /// Serves what is in the data directory until SIGTERM or SIGINT.
@@ -52,8 +57,8 @@ pub fn demo(mut settings: Settings) -> Result<(), Fault> {
     settings.data.clone_from(&scratch);
     let outcome = runtime()?.block_on(async {
         let running = super::start(&settings, Box::new(Memory::default())).await?;
-        let origins = demo::furnish(&running).await?;
-        demo::tell(&running, &settings, origins)?;
+        let origins = show::furnish(&running).await?;
+        show::tell(&running, &settings, origins)?;
         serve_until_told(running).await
     });
     // Whatever is left there is the system's to clean.

@@ -27,8 +27,15 @@ struct Reserved {
 
 impl Sockets for DataPlane {
     fn reserve(&mut self, id: Id, listener: &Listener) -> Result<Box<dyn Reservation>, String> {
-        let bound = self.listeners.bind(&spec(id, listener)).map_err(|error| error.to_string())?;
-        Ok(Box::new(Reserved { plane: self.clone(), id, bound }))
+        let bound = self
+            .listeners
+            .bind(&spec(id, listener))
+            .map_err(|error| error.to_string())?;
+        Ok(Box::new(Reserved {
+            plane: self.clone(),
+            id,
+            bound,
+        }))
     }
 
     /// The port is free when this returns.

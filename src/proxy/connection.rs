@@ -5,8 +5,8 @@
 //! with [`Connection::current`].
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::headers::Hop;
 use crate::model::Id;
@@ -123,7 +123,8 @@ pub struct Connection {
     pub client: SocketAddr,
     pub tls: Option<TlsFacts>,
     pub traffic: Traffic,
-    pub(super) hop: OnceLock<Arc<Hop>>,
+    /// Filled by the first request.
+    pub hop: OnceLock<Arc<Hop>>,
 }
 
 tokio::task_local! {

@@ -520,7 +520,10 @@ pub fn no_plain_text(
         (HttpsRedirect::UpgradeRequired, _) | (_, None) => reply::https_required(HttpsBy::Upgrade),
         (_, Some(status)) => reply::https_required(HttpsBy::Redirect {
             status,
-            host: target.authority.as_ref().map_or("", |authority| &authority.host),
+            host: target
+                .authority
+                .as_ref()
+                .map_or("", |authority| &authority.host),
             port: 443,
             path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
         }),

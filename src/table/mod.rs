@@ -115,7 +115,10 @@ impl Table {
     pub fn backends(&self) -> impl Iterator<Item = (&Arc<Pool>, Option<&Arc<Entity>>)> {
         let own = self.services.values().map(|service| &service.backend);
         let own = own.filter(|backend| backend.entity().is_none());
-        self.pools.values().chain(own).map(|backend| (&backend.pool, backend.entity()))
+        self.pools
+            .values()
+            .chain(own)
+            .map(|backend| (&backend.pool, backend.entity()))
     }
 }
 

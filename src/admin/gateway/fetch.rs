@@ -54,11 +54,7 @@ const PARSED_AT_ONCE: usize = 2;
 pub(super) type Asked = (Id, Arc<Service>);
 
 /// Asks all of `asked` and says what each answered; every one of them is in the result.
-pub(super) async fn collect(
-    fetch: &Arc<dyn Fetch>,
-    asked: Vec<Asked>,
-    limits: Limits,
-) -> Findings {
+pub(super) async fn collect(fetch: &Arc<dyn Fetch>, asked: Vec<Asked>, limits: Limits) -> Findings {
     let deadline = Instant::now() + limits.total;
     let parsing = Arc::new(Semaphore::new(PARSED_AT_ONCE));
     let mut findings: Findings = asked
@@ -100,7 +96,11 @@ async fn ask(
     each: Duration,
     parsing: &Semaphore,
 ) -> Finding {
-    let name = service.name.as_ref().map_or("", |name| name.as_str()).to_owned();
+    let name = service
+        .name
+        .as_ref()
+        .map_or("", |name| name.as_str())
+        .to_owned();
     let answer = match timeout(each, fetch.document(&service)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => {

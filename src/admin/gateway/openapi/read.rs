@@ -241,7 +241,10 @@ impl Reach<'_> {
         let fits = |component: &Value| {
             component.is_object() || (place.kind == "schemas" && component.is_boolean())
         };
-        if !kind.and_then(|kind| kind.get(&place.name)).is_some_and(fits) {
+        if !kind
+            .and_then(|kind| kind.get(&place.name))
+            .is_some_and(fits)
+        {
             return Fate::Void;
         }
         if self.seen.insert(place.clone()) {
