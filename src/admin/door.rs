@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn behind(door: impl FnOnce(&mut Door), rate: Option<u32>) -> Router {
-        let calls = Calls::register(&prometheus::Registry::new()).unwrap();
+        let calls = Calls::register(&crate::metrics::Metrics::new()).unwrap();
         let access = Arc::new(Access::Open { hosts: vec![] });
         let mut ours = Door::new("native", access, rate.and_then(NonZeroU32::new), calls);
         door(&mut ours);

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -100,24 +101,26 @@ fn method_of(native: Arc<Native>, served: Served) -> MethodRouter {
     let method = served.route.method.clone();
     let filter = MethodFilter::try_from(method).expect("the table has common methods");
     let served = Arc::new(served);
-    on(
-        filter,
-        move |params: RawPathParams, request: Request| async move {
-            match answer(native, &served, &params, request).await {
-                Ok(reply) => reply.0,
-                Err(details) => details.into_response(),
-            }
-        },
-    )
+    on(filter, move |params, request| async move {
+        match answer(native, &served, params, request).await {
+            Ok(reply) => reply.0,
+            Err(details) => details.into_response(),
+        }
+    })
 }
+
+/// What a path's parameters were, where they are UTF-8.
+type Params = Result<RawPathParams, RawPathParamsRejection>;
 
 async fn answer(
     native: Arc<Native>,
     served: &Served,
-    params: &RawPathParams,
+    params: Params,
     request: Request,
 ) -> Result<Reply, Details> {
-    let call = Call::read(native, served.route, params, request).await?;
+    let params =
+        params.map_err(|rejection| Details::new(Reason::Parameter, rejection.body_text()))?;
+    let call = Call::read(native, served.route, &params, request).await?;
     served.run(call).await
 }
 
