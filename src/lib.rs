@@ -2,9 +2,9 @@
 
 pub mod admin;
 pub mod client;
+pub mod config;
 pub mod live;
 pub mod metrics;
-pub mod config;
 pub mod model;
 pub mod proxy;
 pub mod registry;

@@ -60,10 +60,10 @@ impl Domain {
         } else {
             Protocol::Http
         };
-        let (host, path) = rest
-            .find('/')
-            .map_or((rest, "/"), |at| rest.split_at(at));
-        let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let v6 = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         if v6.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_err()) {
             return Err(Why::BadDomain);
         }
@@ -215,8 +215,19 @@ mod tests {
     #[test]
     fn names_cannot_stand_in_the_way_of_ours() {
         for bad in [
-            "", "a/b", "{x}", "service", "services", "docs", "redoc", "openapi.json", "_x", "a\nb",
-            " a", "a ", "..",
+            "",
+            "a/b",
+            "{x}",
+            "service",
+            "services",
+            "docs",
+            "redoc",
+            "openapi.json",
+            "_x",
+            "a\nb",
+            " a",
+            "a ",
+            "..",
         ] {
             assert!(service_name(bad).is_err(), "{bad:?}");
         }

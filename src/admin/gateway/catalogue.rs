@@ -72,9 +72,8 @@ impl<'s> Listed<'s> {
     /// The domain as it was written, while the service is still there.
     fn domain(&self) -> String {
         let written = self.kept("domain").and_then(Value::as_str);
-        let still = written.filter(|text| {
-            Domain::parse(text).is_ok_and(|domain| domain.is_of(self.service))
-        });
+        let still = written
+            .filter(|text| Domain::parse(text).is_ok_and(|domain| domain.is_of(self.service)));
         still.map_or_else(|| domain_text(self.service), str::to_owned)
     }
 
@@ -85,8 +84,15 @@ impl<'s> Listed<'s> {
             domain: self.domain(),
             port: self.service.port,
             name: self.name(),
-            urls: urls.into_iter().flatten().filter_map(Value::as_str).collect(),
-            status_code: self.kept("status_code").and_then(Value::as_i64).unwrap_or(0),
+            urls: urls
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect(),
+            status_code: self
+                .kept("status_code")
+                .and_then(Value::as_i64)
+                .unwrap_or(0),
             delete: self.is_marked(),
         }
     }
@@ -133,7 +139,10 @@ pub(super) fn add(snapshot: &Snapshot, new: &NewService) -> Result<Vec<Change>, 
     }
     let namespace = snapshot.named(Kind::Namespace, "", default);
     let mut namespace = Entity::clone(namespace.expect("the namespace default always exists"));
-    let mut kept = namespace.attributes_of(DIALECT).cloned().unwrap_or_default();
+    let mut kept = namespace
+        .attributes_of(DIALECT)
+        .cloned()
+        .unwrap_or_default();
     let id = kept.get("next_id").and_then(Value::as_i64);
     let id = id.unwrap_or_else(|| next_id(snapshot));
     kept.insert("next_id".to_owned(), Value::from(id + 1));
@@ -272,7 +281,10 @@ mod tests {
             panic!("{listing:?}")
         };
         assert_eq!((own.id, &*own.name), (1, "own"));
-        assert_eq!((&*kong.name, &*kong.domain, kong.port), ("kong", "grpcs://h.io", 443));
+        assert_eq!(
+            (&*kong.name, &*kong.domain, kong.port),
+            ("kong", "grpcs://h.io", 443)
+        );
         assert!((1 << 52..1 << 53).contains(&kong.id));
         let marked = after(&snapshot, &mark(&snapshot, kong.id.into()).unwrap());
         let again = services(&marked)[1];
@@ -304,6 +316,9 @@ mod tests {
         service.host = "new.io".parse().unwrap();
         entity.spec = service.into();
         let snapshot = after(&snapshot, &[Change::Replace(Arc::new(entity))]);
-        assert_eq!(page(&snapshot, 1).unwrap().services[0].domain, "http://new.io");
+        assert_eq!(
+            page(&snapshot, 1).unwrap().services[0].domain,
+            "http://new.io"
+        );
     }
 }

@@ -62,7 +62,10 @@ fn describe(snapshot: &Snapshot, title: &Title, own: Own) -> Bytes {
 fn secured(mut document: Value) -> Value {
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     let items = paths.into_iter().flat_map(serde_json::Map::values_mut);
-    for operation in items.filter_map(Value::as_object_mut).flat_map(serde_json::Map::values_mut) {
+    for operation in items
+        .filter_map(Value::as_object_mut)
+        .flat_map(serde_json::Map::values_mut)
+    {
         if let Value::Object(operation) = operation {
             operation.insert("security".to_owned(), json!([{"HTTPBearer": []}]));
             if let Some(Value::Object(responses)) = operation.get_mut("responses") {
@@ -92,7 +95,8 @@ mod tests {
 
     #[test]
     fn the_operation_ids_are_the_originals() {
-        let id = |path: &str, method: &str| MANAGEMENT["paths"][path][method]["operationId"].clone();
+        let id =
+            |path: &str, method: &str| MANAGEMENT["paths"][path][method]["operationId"].clone();
         assert_eq!(id("/service", "post"), "add_service_service_post");
         assert_eq!(id("/service", "delete"), "delete_service_service_delete");
         assert_eq!(id("/services", "get"), "get_all_services_services_get");

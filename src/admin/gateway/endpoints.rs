@@ -10,8 +10,8 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{any, delete, get, on, post};
 use axum::routing::{MethodFilter, MethodRouter};
+use axum::routing::{any, delete, get, on, post};
 use subtle::ConstantTimeEq;
 
 use super::catalogue;
@@ -19,9 +19,7 @@ use super::description::Own;
 use super::refresh::refresh;
 use super::refusal::Refusal;
 use super::reply::{forbidden, json, no_body, not_allowed, not_found, too_large};
-use super::wire::{
-    BODY_BYTES_MAX, Done, NewService, query_fields, query_integer,
-};
+use super::wire::{BODY_BYTES_MAX, Done, NewService, query_fields, query_integer};
 use super::{GatewayDialect, Settings};
 
 const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
@@ -52,9 +50,7 @@ pub fn router(state: GatewayDialect) -> Router {
             .route("/service/", any(without_slash))
             .route("/services/", any(without_slash));
     }
-    router
-        .fallback(|| async { not_found() })
-        .with_state(state)
+    router.fallback(|| async { not_found() }).with_state(state)
 }
 
 fn read_only(methods: MethodRouter<GatewayDialect>) -> MethodRouter<GatewayDialect> {
@@ -108,9 +104,8 @@ enum Answers {
 
 impl Answers {
     fn wanted(headers: &HeaderMap, settings: &Settings) -> Self {
-        let accepts = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|text| text.contains(LEGACY_MEDIA))
-        };
+        let accepts =
+            |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(LEGACY_MEDIA));
         match settings.legacy_bool || headers.get_all(ACCEPT).iter().any(accepts) {
             true => Self::Bare,
             false => Self::Details,

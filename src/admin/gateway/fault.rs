@@ -61,7 +61,10 @@ impl Why {
         let limit = |msg: &str, n: i64, kind| (msg.replace("{}", &n.to_string()), kind, Some(n));
         match self {
             Self::Missing => plain("field required", "value_error.missing"),
-            Self::Null => plain("none is not an allowed value", "type_error.none.not_allowed"),
+            Self::Null => plain(
+                "none is not an allowed value",
+                "type_error.none.not_allowed",
+            ),
             Self::NotInteger => plain("value is not a valid integer", "type_error.integer"),
             Self::NotText => plain("str type expected", "type_error.str"),
             Self::NotObject => plain("value is not a valid dict", "type_error.dict"),

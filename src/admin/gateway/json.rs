@@ -169,7 +169,10 @@ impl Reader {
         self.at = end;
         let text: String = self.text.get(start..end).into_iter().flatten().collect();
         if end > whole_end {
-            return text.parse().map(Value::Float).map_err(|_| Malformed::Altogether);
+            return text
+                .parse()
+                .map(Value::Float)
+                .map_err(|_| Malformed::Altogether);
         }
         if text.len() > DIGITS_MAX {
             return Err(Malformed::Altogether);
@@ -380,8 +383,14 @@ mod tests {
 
     #[test]
     fn depth_length_and_encoding_are_bounded() {
-        assert_eq!(read("[".repeat(5000).as_bytes()), Err(Malformed::Altogether));
-        assert_eq!(read("1".repeat(5000).as_bytes()), Err(Malformed::Altogether));
+        assert_eq!(
+            read("[".repeat(5000).as_bytes()),
+            Err(Malformed::Altogether)
+        );
+        assert_eq!(
+            read("1".repeat(5000).as_bytes()),
+            Err(Malformed::Altogether)
+        );
         assert_eq!(read(b"{\"a\":\"\xff\"}"), Err(Malformed::Altogether));
     }
 

@@ -35,7 +35,10 @@ impl Way {
             (pattern, "/$1".into())
         } else {
             let path: String = parts.iter().map(Part::text).collect();
-            (format!("=/{segment}{path}"), encode(&path, is_sendable).into())
+            (
+                format!("=/{segment}{path}"),
+                encode(&path, is_sendable).into(),
+            )
         };
         Ok(Self {
             pattern: pattern.parse()?,
@@ -122,7 +125,9 @@ fn normalise(text: &str) -> String {
 
 /// A service's name as a segment of a path in normal form.
 fn normal_segment(name: &str) -> String {
-    encode(name, |byte| !matches!(byte, b'%' | b'?' | b'#' | b'[' | b']' | b'/'))
+    encode(name, |byte| {
+        !matches!(byte, b'%' | b'?' | b'#' | b'[' | b']' | b'/')
+    })
 }
 
 /// A service's name as a segment of a path in a URI.

@@ -214,11 +214,7 @@ mod tests {
         Some(Arc::new(read(text.as_bytes()).unwrap()))
     }
 
-    fn found(
-        snapshot: &Snapshot,
-        status_code: i64,
-        document: Option<&Arc<Document>>,
-    ) -> Findings {
+    fn found(snapshot: &Snapshot, status_code: i64, document: Option<&Arc<Document>>) -> Findings {
         let finding = |listed: &Listed<'_>| Finding {
             asked: Arc::new(listed.service.clone()),
             status_code,
@@ -253,7 +249,11 @@ mod tests {
         let findings = found(&snapshot, 200, document.as_ref());
         let (snapshot, failed) = refreshed(&snapshot, &findings, POLICY);
         assert_eq!(failed, 0);
-        let wanted = ["GET =/svc/multi", "GET ~/svc/(u/[^/]+)$", "POST =/svc/multi"];
+        let wanted = [
+            "GET =/svc/multi",
+            "GET ~/svc/(u/[^/]+)$",
+            "POST =/svc/multi",
+        ];
         assert_eq!(ways(&snapshot), wanted);
         let again = Plan::new(&snapshot, &findings, &HashSet::new(), POLICY);
         assert!(again.changes.is_empty(), "{:?}", again.changes);
@@ -365,7 +365,10 @@ mod tests {
         let findings = found(&snapshot, 200, Some(&document));
         let (snapshot, _) = refreshed(&snapshot, &findings, POLICY);
         let route = snapshot.list(Kind::Route, None).next().unwrap();
-        assert_eq!(route.attributes_of(DIALECT).unwrap()["operation"], "GET /u/{z}");
+        assert_eq!(
+            route.attributes_of(DIALECT).unwrap()["operation"],
+            "GET /u/{z}"
+        );
         assert_eq!(snapshot.count(Kind::Route), 1);
     }
 }

@@ -62,9 +62,10 @@ impl Refusal {
             Self::NoServices => err_msg(2, "Not a single service has been created yet."),
             Self::NotFound(id) => msg(3, format!("The service with id {id} was not found.")),
             Self::NoPage => err_msg(4, "Page not found."),
-            Self::Marked(id) => {
-                msg(5, format!("Service {id} has already been marked as deleted."))
-            }
+            Self::Marked(id) => msg(
+                5,
+                format!("Service {id} has already been marked as deleted."),
+            ),
             Self::Registry(error) => msg(-1, error.to_string()),
         }
     }
@@ -80,9 +81,7 @@ impl IntoResponse for Refusal {
 impl IntoResponse for Unfit {
     fn into_response(self) -> Response {
         match self {
-            Self::Faults(detail) => {
-                json(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail })
-            }
+            Self::Faults(detail) => json(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail }),
             Self::Body => json(
                 StatusCode::BAD_REQUEST,
                 &Detail {

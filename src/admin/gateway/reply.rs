@@ -9,7 +9,8 @@ use super::wire::Detail;
 
 /// A JSON body.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let text = serde_json::to_vec(body).expect("our own types have text keys and no failing fields");
+    let text =
+        serde_json::to_vec(body).expect("our own types have text keys and no failing fields");
     let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     (status, kind, text).into_response()
 }
@@ -41,5 +42,8 @@ pub(super) fn too_large() -> Response {
 
 /// The body did not arrive, or not whole.
 pub(super) fn no_body() -> Response {
-    detail(StatusCode::BAD_REQUEST, "There was an error parsing the body")
+    detail(
+        StatusCode::BAD_REQUEST,
+        "There was an error parsing the body",
+    )
 }

@@ -73,7 +73,11 @@ impl NewService {
         let domain = form.required("ip", find("ip"), |value| {
             let ip = text(value)?;
             let has_scheme = ip.contains("://");
-            Domain::parse(&if has_scheme { ip } else { format!("http://{ip}") })
+            Domain::parse(&if has_scheme {
+                ip
+            } else {
+                format!("http://{ip}")
+            })
         });
         form.finish(domain, find("name_service"), find("port"))
     }
@@ -157,7 +161,11 @@ pub(super) fn query_fields(query: &str) -> Vec<(String, String)> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (form_text(name), form_text(value))
     };
-    query.split('&').filter(|p| !p.is_empty()).map(pair).collect()
+    query
+        .split('&')
+        .filter(|p| !p.is_empty())
+        .map(pair)
+        .collect()
 }
 
 fn form_text(text: &str) -> String {
@@ -240,12 +248,20 @@ mod tests {
         let fields = query_fields("a=1+2&b=%2B1&&c&a=%zz");
         let texts: Vec<_> = fields.iter().map(|(n, v)| (&**n, &**v)).collect();
         assert_eq!(texts, [("a", "1 2"), ("b", "+1"), ("c", ""), ("a", "%zz")]);
-        assert_eq!(query_integer(&query_fields("page=1&page=+2"), "page", None), Ok(2));
+        assert_eq!(
+            query_integer(&query_fields("page=1&page=+2"), "page", None),
+            Ok(2)
+        );
     }
 
     #[test]
     fn json_is_what_fastapi_takes_for_it() {
-        for json in ["", "application/json", "APPLICATION/JSON; charset=x", "application/a+json"] {
+        for json in [
+            "",
+            "application/json",
+            "APPLICATION/JSON; charset=x",
+            "application/a+json",
+        ] {
             assert!(is_json(json), "{json}");
         }
         for other in ["text/plain", "application/x-www-form-urlencoded", "json"] {

@@ -81,9 +81,7 @@ impl Place {
         let rest = reference.strip_prefix("#/components/")?;
         let (kind, rest) = rest.split_once('/')?;
         let kind = *COMPONENT_KINDS.iter().find(|known| **known == kind)?;
-        let (token, deeper) = rest
-            .find('/')
-            .map_or((rest, ""), |at| rest.split_at(at));
+        let (token, deeper) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let name = unescape(token);
         (!name.is_empty()).then_some((Self { kind, name }, deeper))
     }
@@ -101,5 +99,7 @@ pub(super) fn unescape(token: &str) -> String {
 }
 
 fn escape(name: &str) -> String {
-    name.replace('%', "%25").replace('~', "~0").replace('/', "~1")
+    name.replace('%', "%25")
+        .replace('~', "~0")
+        .replace('/', "~1")
 }

@@ -180,7 +180,9 @@ impl Selection {
             "paths": paths, "components": components,
         });
         let mut text = reduced.to_string();
-        if text.len() > KEPT_BYTES_MAX {
+        // What was upgraded from OpenAPI 2 may be nested deeper than what is read again.
+        let reads_again = serde_json::from_str::<Value>(&text).is_ok();
+        if text.len() > KEPT_BYTES_MAX || !reads_again {
             text = skeleton(&operations).to_string();
         }
         Document {
@@ -241,7 +243,10 @@ impl Reach<'_> {
         let fits = |component: &Value| {
             component.is_object() || (place.kind == "schemas" && component.is_boolean())
         };
-        if !kind.and_then(|kind| kind.get(&place.name)).is_some_and(fits) {
+        if !kind
+            .and_then(|kind| kind.get(&place.name))
+            .is_some_and(fits)
+        {
             return Fate::Void;
         }
         if self.seen.insert(place.clone()) {

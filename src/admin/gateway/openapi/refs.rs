@@ -63,9 +63,8 @@ pub(super) fn walk_object(fields: &mut Map<String, Value>, mentions: &mut impl M
         walk_field(key, value, mentions);
     }
     if let Some(Value::Array(parameters)) = fields.get_mut("parameters") {
-        parameters.retain(|parameter| {
-            parameter.get("$ref").is_some() || parameter.get("name").is_some()
-        });
+        parameters
+            .retain(|parameter| parameter.get("$ref").is_some() || parameter.get("name").is_some());
     }
 }
 
@@ -108,7 +107,10 @@ fn rename_schemes(requirements: &mut [Value], mentions: &mut impl Mentions) {
             mentions.scheme(&mut name);
             (name, scopes)
         };
-        *requirement = std::mem::take(requirement).into_iter().map(rename).collect();
+        *requirement = std::mem::take(requirement)
+            .into_iter()
+            .map(rename)
+            .collect();
     }
 }
 

@@ -81,15 +81,16 @@ impl Media {
 
 fn media_types(list: &Value) -> Vec<String> {
     let texts = list.as_array().into_iter().flatten();
-    texts
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
+    texts.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 fn components(outline: &mut Outline, parameters: Value, media: &Media) -> Value {
     let mut responses = std::mem::take(&mut outline.responses);
-    for response in responses.as_object_mut().into_iter().flat_map(Map::values_mut) {
+    for response in responses
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
         upgrade_response(response, &media.produces);
     }
     let mut plain = Map::new();
@@ -101,7 +102,11 @@ fn components(outline: &mut Outline, parameters: Value, media: &Media) -> Value 
         }
     }
     let mut schemes = std::mem::take(&mut outline.security_definitions);
-    for scheme in schemes.as_object_mut().into_iter().flat_map(Map::values_mut) {
+    for scheme in schemes
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
         upgrade_scheme(scheme);
     }
     json!({
@@ -174,7 +179,9 @@ fn upgrade_operation(
     let plain = plain.into_iter().map(upgraded_parameter).collect();
     operation.insert("parameters".to_owned(), Value::Array(plain));
     operation.remove("schemes");
-    let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+    let responses = operation
+        .get_mut("responses")
+        .and_then(Value::as_object_mut);
     for response in responses.into_iter().flat_map(Map::values_mut) {
         upgrade_response(response, &produces);
     }
@@ -191,7 +198,11 @@ fn request_body(bodies: &[Value], consumes: &[String]) -> Option<Value> {
     let fields = bodies.iter().filter_map(Value::as_object);
     let name = |field: &Map<String, Value>| field.get("name")?.as_str().map(str::to_owned);
     let is_required = |field: &&Map<String, Value>| field.get("required") == Some(&json!(true));
-    let required: Vec<String> = fields.clone().filter(is_required).filter_map(name).collect();
+    let required: Vec<String> = fields
+        .clone()
+        .filter(is_required)
+        .filter_map(name)
+        .collect();
     let properties: Map<String, Value> = fields
         .filter_map(|field| Some((name(field)?, Value::Object(schema_of(field)))))
         .collect();
