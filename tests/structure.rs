@@ -25,7 +25,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("l4", &["model", "table", "upstream", "metrics"]),
     ("net", &["model", "table", "proxy", "l4", "tls", "metrics"]),
     ("admin", &["model", "registry", "metrics", "client"]),
-    ("cli", &["boot", "config"]),
+    ("transfer", &["model", "registry", "config", "boot", "cli"]),
+    ("cli", &["boot", "config", "transfer"]),
     ("main", &["cli"]),
 ];
 

@@ -114,7 +114,11 @@ impl Metrics {
         self.keep(name, Histogram::with_opts(options))
     }
 
-    fn keep<C: Collector + Clone + 'static>(
+    /// Registers what was `made`, and hands it back.
+    ///
+    /// # Errors
+    /// As [`Metrics::register`], or that it was not made.
+    pub fn keep<C: Collector + Clone + 'static>(
         &self,
         name: &str,
         made: prometheus::Result<C>,

@@ -123,7 +123,8 @@ pub struct Connection {
     pub client: SocketAddr,
     pub tls: Option<TlsFacts>,
     pub traffic: Traffic,
-    pub(super) hop: OnceLock<Arc<Hop>>,
+    /// Filled by the first request.
+    pub hop: OnceLock<Arc<Hop>>,
 }
 
 tokio::task_local! {

@@ -277,6 +277,11 @@ fn own(etype: &ErrorType) -> Option<Kind> {
 fn client(error: &Error) -> Kind {
     match error.etype {
         ErrorType::ReadTimedout => Kind::ClientTimeout,
+        // The transport's own verdicts on what it read, told by `io::ErrorKind`.
+        ErrorType::ReadError if caused_by(error, &[io::ErrorKind::TimedOut]) => Kind::ClientTimeout,
+        ErrorType::ReadError if caused_by(error, &[io::ErrorKind::InvalidData]) => {
+            Kind::ClientMalformed
+        }
         ErrorType::InvalidHTTPHeader
         | ErrorType::H1Error
         | ErrorType::InvalidH2
@@ -357,14 +362,17 @@ fn is_certificate(cause: &(dyn StdError + 'static)) -> bool {
 }
 
 fn is_reset(error: &Error) -> bool {
-    causes(error).any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-            )
-        })
-    })
+    caused_by(
+        error,
+        &[io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe],
+    )
+}
+
+/// Whether an I/O error of one of these kinds stands behind `error`.
+fn caused_by(error: &Error, kinds: &[io::ErrorKind]) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| kinds.contains(&cause.kind()))
 }
 
 #[cfg(test)]
@@ -466,6 +474,17 @@ mod tests {
         let bad = io::Error::new(io::ErrorKind::InvalidData, bad);
         let error = Error::because(ErrorType::TLSHandshakeFailure, "tls", bad).into_up();
         assert_eq!(Failure::of(&error, &GET).kind, Kind::Certificate);
+    }
+
+    #[test]
+    fn the_transports_verdict_on_a_body_is_kept() {
+        let failure = |kind: io::ErrorKind| {
+            let error = Error::because(ErrorType::ReadError, "reading", io::Error::from(kind));
+            Failure::of(&error.into_down(), &GET).kind
+        };
+        assert_eq!(failure(io::ErrorKind::TimedOut), Kind::ClientTimeout);
+        assert_eq!(failure(io::ErrorKind::InvalidData), Kind::ClientMalformed);
+        assert_eq!(failure(io::ErrorKind::ConnectionReset), Kind::ClientGone);
     }
 
     #[test]

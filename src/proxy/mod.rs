@@ -348,7 +348,7 @@ impl Gateway {
         let Some(service) = table.service(hit.route()) else {
             return Err(reply::no_service());
         };
-        check_protocol(&hit, target, request, x)?;
+        no_plain_text(&hit, target, &request.uri, x.is_secure())?;
         let matched = self.enter(&hit, service, target, request, x);
         let declared = forward::declared_length(&request.headers).unwrap_or(0);
         let limit = matched.body_bytes_max;
@@ -501,15 +501,18 @@ fn no_route(table: &Table, question: &crate::table::Question<'_>, role: Role) ->
 }
 
 /// Sends clients that came in clear to HTTPS, where the route wants it.
-fn check_protocol(
+///
+/// # Errors
+/// The reply that says so.
+pub fn no_plain_text(
     hit: &Hit<'_>,
     target: &Target<'_>,
-    request: &RequestHeader,
-    x: &Exchange,
+    uri: &http::Uri,
+    secure: bool,
 ) -> Result<(), Reply> {
     let spec = hit.route().spec();
     let clear = [RouteProtocol::Http, RouteProtocol::Grpc];
-    if x.is_secure() || clear.into_iter().any(|protocol| spec.accepts(protocol)) {
+    if secure || clear.into_iter().any(|protocol| spec.accepts(protocol)) {
         return Ok(());
     }
     let status = StatusCode::from_u16(spec.https_redirect_status.status()).ok();
@@ -522,10 +525,7 @@ fn check_protocol(
                 .as_ref()
                 .map_or("", |authority| &authority.host),
             port: 443,
-            path_and_query: request
-                .uri
-                .path_and_query()
-                .map_or("/", |path| path.as_str()),
+            path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
         }),
     })
 }

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::request_id::RequestId;
 use crate::metrics::Outcome;
 use crate::model::Timestamp;
-use crate::table::{Miss, Question, Route, Table, Trial};
+use crate::table::{Candidate, Miss, Question, Table, Trial};
 
 /// Counts the request and writes its line.
 pub(super) fn request(shared: &Shared, session: &Session, x: &Exchange, now: Instant) {
@@ -102,10 +102,10 @@ struct Allowed(Vec<String>);
 impl Trial for Allowed {
     const EXHAUSTIVE: bool = true;
 
-    fn tried(&mut self, route: &std::sync::Arc<Route>, verdict: Result<Option<usize>, Miss>) {
+    fn tried(&mut self, candidate: Candidate<'_>, verdict: Result<Option<usize>, Miss>) {
         if verdict == Err(Miss::Method) {
             self.0
-                .extend(route.spec().methods.iter().map(str::to_owned));
+                .extend(candidate.route().spec().methods.iter().map(str::to_owned));
         }
     }
 }

@@ -194,6 +194,7 @@ mod tests {
             current: Arc::clone(&current),
             names,
             metrics,
+            published: Box::new(|| ()),
         };
         Opened {
             registry: open(parts).unwrap().0,

@@ -103,6 +103,8 @@ pub struct Parts {
     pub current: Arc<Current>,
     pub names: Resolver,
     pub metrics: ConfigMetrics,
+    /// Told after each publication; must be quick.
+    pub published: Box<dyn Fn() + Send>,
 }
 
 impl fmt::Debug for Parts {
@@ -337,6 +339,7 @@ impl Writer {
     fn publish(&self) {
         self.parts.current.publish(Arc::clone(&self.table));
         self.published.store(Arc::clone(&self.snapshot));
+        (self.parts.published)();
     }
 
     fn report(&self) {

@@ -370,7 +370,7 @@ pub const fn grpc_code(status: StatusCode) -> u16 {
     const UNAVAILABLE: u16 = 14;
     const UNAUTHENTICATED: u16 = 16;
     match status.as_u16() {
-        400 | 431 => INTERNAL,
+        400 => INTERNAL,
         401 => UNAUTHENTICATED,
         403 => PERMISSION_DENIED,
         404 => UNIMPLEMENTED,

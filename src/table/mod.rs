@@ -25,11 +25,11 @@ use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
 pub use normalize::{escape, normalize};
-pub use route::{Hit, Miss, Question, Route};
+pub use route::{Candidate, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
 
-use crate::model::{Id, Revision};
+use crate::model::{Entity, Id, Revision};
 use crate::upstream::{Pool, Resolved};
 use certs::Certs;
 use router::Router;
@@ -110,14 +110,15 @@ impl Table {
         self.routes.values()
     }
 
-    /// Every pool in use: the configured ones, and the addresses of services without one.
-    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        let own = self
-            .services
+    /// Every pool in use, with its entity: the configured ones, and the addresses of services
+    /// without one.
+    pub fn backends(&self) -> impl Iterator<Item = (&Arc<Pool>, Option<&Arc<Entity>>)> {
+        let own = self.services.values().map(|service| &service.backend);
+        let own = own.filter(|backend| backend.entity().is_none());
+        self.pools
             .values()
-            .filter(|service| service.pool_entity().is_none());
-        let own = own.map(|service| service.pool());
-        self.pools.values().map(|backend| &backend.pool).chain(own)
+            .chain(own)
+            .map(|backend| (&backend.pool, backend.entity()))
     }
 }
 

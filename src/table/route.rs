@@ -170,6 +170,26 @@ pub(super) enum PathTest {
     Regex(Arc<Regex>),
 }
 
+/// A route that a request might go to, by one of its hosts and paths.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'t>(pub(super) &'t Entry);
+
+impl<'t> Candidate<'t> {
+    pub fn route(&self) -> &'t Arc<Route> {
+        &self.0.route
+    }
+
+    /// Where it stands in the total order; less goes first.
+    pub fn standing(&self) -> Standing {
+        let (created, id) = self.0.route.age();
+        Standing(Reverse(self.0.rank), created, id)
+    }
+}
+
+/// A place in the total order of candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing(Reverse<Rank>, Timestamp, Reverse<Id>);
+
 /// One way into a route: one of its hosts with one of its paths. What the indexes hold.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::hosts::Hosts;
 use super::paths::literal_prefix;
 use super::rank::Rank;
-use super::route::{Entry, Hit, Miss, PathTest, Question, Route, compile_regex};
+use super::route::{Candidate, Entry, Hit, Miss, PathTest, Question, Route, compile_regex};
 use crate::model;
 use crate::model::{Entity, HostPattern, Invalid, PathPattern};
 
@@ -16,13 +16,13 @@ const ENTRIES_MAX: usize = 10_000;
 pub trait Trial {
     /// Whether candidates that can no longer win are judged as well.
     const EXHAUSTIVE: bool;
-    fn tried(&mut self, route: &Arc<Route>, verdict: Result<Option<usize>, Miss>);
+    fn tried(&mut self, candidate: Candidate<'_>, verdict: Result<Option<usize>, Miss>);
 }
 
 impl Trial for () {
     const EXHAUSTIVE: bool = false;
     #[inline]
-    fn tried(&mut self, _: &Arc<Route>, _: Result<Option<usize>, Miss>) {}
+    fn tried(&mut self, _: Candidate<'_>, _: Result<Option<usize>, Miss>) {}
 }
 
 /// All routes of a table.
@@ -51,7 +51,7 @@ impl Router {
                         break;
                     }
                     let verdict = entry.judge(question, &enabled);
-                    trial.tried(&entry.route, verdict);
+                    trial.tried(Candidate(entry), verdict);
                     if let (Ok(matched), false) = (verdict, beaten) {
                         best = Some(Hit { entry, matched });
                     }

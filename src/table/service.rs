@@ -21,6 +21,10 @@ pub(super) struct Backend {
 }
 
 impl Backend {
+    pub(super) const fn entity(&self) -> Option<&Arc<Entity>> {
+        self.entity.as_ref()
+    }
+
     pub(super) fn spec(&self) -> Option<&model::Pool> {
         self.entity.as_ref()?.as_kind()
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Query, State};
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ impl Gateway {
 
     /// A service of another dialect, with a route to it.
     async fn add_foreign(&self, name: &str) {
-        let mut service = Service::at(Protocol::Https, "kong.example".parse().unwrap(), 443);
+        let mut service = Service::at(Protocol::Https, "10.9.9.9".parse().unwrap(), 443);
         service.name = Some(name.parse().unwrap());
         let id = Id::derived(name);
         let route = Route {
@@ -204,7 +204,7 @@ async fn whereto(
         host: "localhost",
         port: 80,
         path: &path,
-        headers: &axum::http::HeaderMap::new(),
+        headers: &HeaderMap::new(),
         secure: false,
         server_name: None,
     };

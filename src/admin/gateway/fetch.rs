@@ -9,9 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::openapi::{DOCUMENT_BYTES_MAX, Unreadable, read};
+use super::openapi::{Unreadable, read};
 use super::plan::{Finding, Findings};
-use crate::client::{Client, Get, Tls, To, Verify};
 use crate::model::{Id, Service};
 
 /// A service's answer to the request for its document.
@@ -28,59 +27,6 @@ pub trait Fetch: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Why there is no whole answer, for the log.
     async fn document(&self, service: &Service) -> Result<Fetched, String>;
-}
-
-/// Documents over the network: one GET each, no redirect followed.
-#[derive(Clone, Debug)]
-pub struct Network {
-    pub client: Client,
-    /// For one document, name to last byte.
-    pub timeout: Duration,
-}
-
-#[async_trait]
-impl Fetch for Network {
-    async fn document(&self, service: &Service) -> Result<Fetched, String> {
-        let (host, port) = (service.host.as_str(), service.port);
-        let verify = if service.tls_verify {
-            Verify::Chain
-        } else {
-            Verify::Nothing
-        };
-        let server_name = service.tls_server_name.as_ref();
-        let server_name = server_name.map_or(host, |name| name.as_str());
-        let tls = service.protocol.is_tls().then_some(Tls {
-            server_name,
-            verify,
-        });
-        let authority = authority(service);
-        let get = Get {
-            to: To::Name { host, port },
-            tls,
-            host: &authority,
-            target: &document_path(service),
-            timeout: self.timeout,
-            body_bytes_max: DOCUMENT_BYTES_MAX,
-        };
-        let answer = self.client.get(&get).await.map_err(|e| e.to_string())?;
-        Ok(Fetched {
-            status: answer.status.as_u16(),
-            body: answer.body,
-        })
-    }
-}
-
-/// The Host header for a service.
-fn authority(service: &Service) -> String {
-    let host = service.host.as_str();
-    let host = match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]"),
-        false => host.to_owned(),
-    };
-    match service.port == service.protocol.default_port() {
-        true => host,
-        false => format!("{host}:{}", service.port),
-    }
 }
 
 /// The path of a service's document: `/openapi.json` behind its base path.
@@ -179,8 +125,10 @@ async fn ask(
     let is_success = (200..300).contains(&status);
     let status_code = match &document {
         Err(Unreadable::NotJson(_) | Unreadable::TooLarge) => -2,
-        Err(Unreadable::NotOpenApi | Unreadable::TooMany) if is_success => -2,
-        Ok(_) | Err(Unreadable::NotOpenApi | Unreadable::TooMany) => i64::from(status),
+        Err(Unreadable::NotOpenApi | Unreadable::TooMany | Unreadable::TooLong) if is_success => -2,
+        Ok(_) | Err(Unreadable::NotOpenApi | Unreadable::TooMany | Unreadable::TooLong) => {
+            i64::from(status)
+        }
     };
     Finding {
         asked: service,
@@ -271,14 +219,6 @@ mod tests {
         assert_eq!(begin.elapsed(), LIMITS.total);
         assert_eq!(findings.len(), 200);
         assert!(scripted.most.load(Ordering::SeqCst) <= LIMITS.at_once);
-    }
-
-    #[test]
-    fn the_host_header_names_the_service() {
-        let host =
-            |host: &str, port| authority(&Service::at(Protocol::Http, host.parse().unwrap(), port));
-        assert_eq!(host("h.io", 80), "h.io");
-        assert_eq!(host("::1", 81), "[::1]:81");
     }
 
     #[test]

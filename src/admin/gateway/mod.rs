@@ -36,8 +36,8 @@ use std::time::Duration;
 use crate::model::Secret;
 use crate::registry::Registry;
 pub use endpoints::router;
-pub use fetch::{Fetch, Fetched, Network, document_path};
-pub use openapi::Title;
+pub use fetch::{Fetch, Fetched, document_path};
+pub use openapi::{DOCUMENT_BYTES_MAX, Title};
 
 /// What a refresh does with the routes of a service whose document cannot be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

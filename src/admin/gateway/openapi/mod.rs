@@ -47,6 +47,8 @@ pub enum Unreadable {
     NotOpenApi,
     #[error("the document exposes more than {OPERATIONS_MAX} operations")]
     TooMany,
+    #[error("the exposed paths alone take more than {KEPT_BYTES_MAX} bytes")]
+    TooLong,
 }
 
 /// The language a reduced document's schemas are written in.
@@ -404,6 +406,18 @@ mod tests {
 
     #[test]
     fn size_and_number_are_bounded() {
+        let mut long = serde_json::Map::new();
+        for n in 0..KEPT_BYTES_MAX / 2000 {
+            long.insert(
+                format!("/{n}{}", "x".repeat(2000)),
+                json!({"get": {"tags": ["t"]}}),
+            );
+        }
+        let document = exposing(&Value::Object(long), &json!({}));
+        assert_eq!(
+            read(document.to_string().as_bytes()),
+            Err(Unreadable::TooLong)
+        );
         let mut paths = serde_json::Map::new();
         for n in 0..=OPERATIONS_MAX {
             paths.insert(format!("/{n}"), json!({"get": {"tags": ["t"]}}));

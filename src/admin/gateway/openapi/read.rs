@@ -37,7 +37,7 @@ pub fn read(bytes: &[u8]) -> Result<Document, Unreadable> {
     };
     let (version, outline) = understand(outline)?;
     let selection = Selection::of(outline)?;
-    Ok(selection.into_document(version))
+    selection.into_document(version)
 }
 
 fn understand(outline: Outline) -> Result<(Version, Outline), Unreadable> {
@@ -159,7 +159,7 @@ impl Selection {
         self.paths.insert(path.to_owned(), Value::Object(kept));
     }
 
-    fn into_document(self, version: Version) -> Document {
+    fn into_document(self, version: Version) -> Result<Document, Unreadable> {
         let Self {
             operations,
             mut paths,
@@ -185,10 +185,13 @@ impl Selection {
         if text.len() > KEPT_BYTES_MAX || !reads_again {
             text = skeleton(&operations).to_string();
         }
-        Document {
+        if text.len() > KEPT_BYTES_MAX {
+            return Err(Unreadable::TooLong);
+        }
+        Ok(Document {
             operations,
             reduced: text.into(),
-        }
+        })
     }
 }
 

@@ -1,0 +1,571 @@
+//! The transport under pingora's sessions: it owns the bytes of a connection and their limits.
+//!
+//! pingora gets a request's bytes and no more (see [`framing`](crate::net::framing)): it never
+//! sees a head that is incomplete, late or too large, nor the beginning of the next request. So
+//! the requests of a connection are served one after the other in order of arrival however the
+//! client packs them, and pingora's own pipelining stays off.
+//!
+//! An idle connection owns no buffers. Small writes are gathered; a large one goes out together
+//! with what was gathered before it, in one system call.
+
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
+
+use crate::net::buffer::Inbound;
+use crate::net::framing::{Body, Framed, Head, Scanner, Violation};
+use crate::net::limits::Limits;
+use crate::net::reaper::{Phase, Watched};
+use crate::net::socket::Tcp;
+use crate::proxy::connection::Connection;
+
+/// RFC 9113 section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Writes up to this size are gathered.
+const GATHER: usize = 4 << 10;
+
+/// What carries the bytes.
+#[derive(Debug)]
+pub enum Transport {
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
+}
+
+impl Transport {
+    fn tcp(&self) -> &Tcp {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// What the client's next bytes turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A complete HTTP/1 head, ready to be read.
+    Request,
+    /// The beginning of HTTP/2.
+    Http2,
+    /// Nothing more will be served here.
+    End,
+    /// A request that is refused; the answer is still to be written.
+    Refused(Violation),
+}
+
+/// A client's connection as pingora sees it.
+pub struct Conn {
+    transport: Transport,
+    connection: Arc<Connection>,
+    watched: Arc<Watched>,
+    limits: Arc<Limits>,
+    inbound: Inbound,
+    /// How many bytes at the front of `inbound` belong to the current message.
+    cleared: usize,
+    scanner: Scanner,
+    outbound: Vec<u8>,
+    upgrade: Upgrade,
+    http2: bool,
+    ended: bool,
+    digest: Arc<SocketDigest>,
+}
+
+/// Whether the connection may leave HTTP/1 with the response under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upgrade {
+    No,
+    /// The request asks for it and the response has not begun.
+    Asked,
+}
+
+impl Conn {
+    pub fn new(
+        transport: Transport,
+        connection: Arc<Connection>,
+        watched: Arc<Watched>,
+        limits: Arc<Limits>,
+    ) -> Self {
+        let digest = SocketDigest::from_raw_fd(transport.tcp().stream().as_raw_fd());
+        // A fresh cell takes its first value.
+        let _ = digest.peer_addr.set(Some(connection.client.into()));
+        let _ = digest.local_addr.set(Some(connection.local.into()));
+        Self {
+            transport,
+            connection,
+            watched,
+            limits,
+            inbound: Inbound::default(),
+            cleared: 0,
+            scanner: Scanner::new(Body::Length(0)),
+            outbound: Vec::new(),
+            upgrade: Upgrade::No,
+            http2: false,
+            ended: false,
+            digest: Arc::new(digest),
+        }
+    }
+
+    pub const fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The request was answered without being read to its end.
+    pub fn refused(&self) {
+        self.watched.leave_unread();
+    }
+
+    /// A second request may follow the one just served.
+    pub fn is_reusable(&self) -> bool {
+        self.scanner.is_done() && !self.http2 && !self.ended
+    }
+
+    /// Everything from here on is HTTP/2.
+    pub fn become_http2(&mut self) {
+        self.http2 = true;
+        self.become_opaque();
+    }
+
+    /// Waits for the next request. While none has begun, `drain` ends the wait.
+    pub async fn arrival(&mut self, drain: &mut watch::Receiver<bool>) -> Arrival {
+        tokio::select! {
+            biased;
+            arrival = self.next(Preface::Unexpected) => arrival,
+            () = drained(drain) => self.last_arrival().await,
+        }
+    }
+
+    /// As [`Conn::arrival`] for the first request: it may be HTTP/2, and the client of a draining
+    /// listener is still served once.
+    pub async fn first_arrival(&mut self) -> Arrival {
+        self.next(Preface::Possible).await
+    }
+
+    async fn last_arrival(&mut self) -> Arrival {
+        if self.inbound.is_empty() {
+            Arrival::End
+        } else {
+            self.next(Preface::Unexpected).await
+        }
+    }
+
+    async fn next(&mut self, preface: Preface) -> Arrival {
+        let mut head = Head::default();
+        let idle = self.inbound.is_empty();
+        self.watched
+            .enter(if idle { Phase::Idle } else { Phase::Head });
+        loop {
+            match self.decide(&mut head, preface) {
+                Ok(Some(arrival)) => return arrival,
+                Ok(None) => {}
+                Err(violation) => return Arrival::Refused(violation),
+            }
+            if !self.more().await {
+                return self
+                    .watched
+                    .violation()
+                    .map_or(Arrival::End, Arrival::Refused);
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        head: &mut Head,
+        preface: Preface,
+    ) -> std::result::Result<Option<Arrival>, Violation> {
+        let arrived = self.inbound.pending();
+        let common = arrived.len().min(PREFACE.len());
+        if preface == Preface::Possible && arrived.get(..common) == PREFACE.get(..common) {
+            return Ok((common == PREFACE.len()).then_some(Arrival::Http2));
+        }
+        let Some(framed) = head.scan(arrived, &self.limits)? else {
+            return Ok(None);
+        };
+        self.begin(framed);
+        Ok(Some(Arrival::Request))
+    }
+
+    fn begin(&mut self, framed: Framed) {
+        self.cleared = framed.head;
+        self.scanner = Scanner::new(framed.body);
+        self.upgrade = if framed.upgrade {
+            Upgrade::Asked
+        } else {
+            Upgrade::No
+        };
+        let ours = !self.scanner.is_done() && self.scanner.body() != Body::Opaque;
+        self.watched
+            .enter(if ours { Phase::Body } else { Phase::Answer });
+    }
+
+    /// Reads once more into the buffer; false at the end of input.
+    async fn more(&mut self) -> bool {
+        std::future::poll_fn(|cx| {
+            let waiting = self.inbound.is_empty();
+            let filled = self.poll_fill(cx);
+            match filled {
+                Poll::Ready(Ok(count)) => {
+                    if waiting && count > 0 {
+                        self.watched.enter(Phase::Head);
+                    }
+                    Poll::Ready(count > 0)
+                }
+                Poll::Ready(Err(_)) => Poll::Ready(false),
+                Poll::Pending => {
+                    self.inbound.release();
+                    self.outbound = Vec::new();
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
+        let filled = self.inbound.poll_fill(&mut self.transport, cx);
+        if let Poll::Ready(Ok(count)) = filled {
+            self.received(count);
+        }
+        filled
+    }
+
+    fn received(&mut self, count: usize) {
+        self.ended |= count == 0;
+        self.watched.reading.moved(count);
+        self.connection.traffic.add_received(count);
+    }
+
+    /// The end of input, or why it ended.
+    fn end(&self) -> Result<()> {
+        match self.watched.violation() {
+            Some(violation) => Err(Error::new(ErrorKind::TimedOut, violation)),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing of this request is left. Waits for the client to go away; what it sends meanwhile
+    /// is its next request and stays here, at most one buffer of it.
+    ///
+    /// A client that ends its sending side is taken to be gone, as nginx and Envoy do: pingora
+    /// then abandons the exchange and an upstream does not work for nobody.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while self.inbound.is_empty() && !self.ended {
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if self.ended {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        loop {
+            if self.cleared == 0 && !self.inbound.is_empty() {
+                self.clear()?;
+            }
+            if self.cleared > 0 {
+                self.cleared -= self.inbound.give(buf, self.cleared);
+                return Poll::Ready(Ok(()));
+            }
+            if self.scanner.is_done() {
+                return self.poll_gone(cx);
+            }
+            let certain = self.scanner.certain().min(buf.remaining());
+            if certain > 0 {
+                return self.poll_direct(cx, buf, certain);
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(self.end());
+            }
+        }
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        if self.scanner.is_done() {
+            return Ok(());
+        }
+        let scanned = self.scanner.scan(self.inbound.pending(), &self.limits);
+        self.cleared = scanned.map_err(|why| Error::new(ErrorKind::InvalidData, why))?;
+        self.note_done();
+        Ok(())
+    }
+
+    /// Reads past our buffer what belongs to the message whatever it is.
+    fn poll_direct(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        most: usize,
+    ) -> Poll<Result<()>> {
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut self.transport).poll_read(cx, &mut part))?;
+        let count = part.filled().len();
+        buf.advance(count);
+        self.received(count);
+        self.scanner.advance(count);
+        self.note_done();
+        if count == 0 {
+            Poll::Ready(self.end())
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn note_done(&self) {
+        if self.scanner.is_done() {
+            self.watched.enter(Phase::Answer);
+        }
+    }
+
+    fn become_opaque(&mut self) {
+        self.scanner = Scanner::new(Body::Opaque);
+        self.watched.enter(Phase::Streams);
+    }
+
+    /// A response begins. After 101 the connection is no longer HTTP.
+    fn note_response(&mut self, start: &[u8]) {
+        if start.starts_with(b"HTTP/1.1 101") {
+            self.become_opaque();
+        }
+        if !start.starts_with(b"HTTP/1.1 1") || start.starts_with(b"HTTP/1.1 101") {
+            self.upgrade = Upgrade::No;
+        }
+    }
+
+    /// Sends what was gathered.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while !self.outbound.is_empty() {
+            let sent = ready!(self.poll_send(cx, &[]))?;
+            debug_assert_eq!(sent, 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what was gathered and then `more`, in one call; says how much of `more` went.
+    fn poll_send(&mut self, cx: &mut Context<'_>, more: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+        let mut slices = smallvec::SmallVec::<[IoSlice<'_>; 8]>::new();
+        slices.push(IoSlice::new(&self.outbound));
+        slices.extend(more.iter().copied());
+        let written = Pin::new(&mut self.transport).poll_write_vectored(cx, &slices);
+        drop(slices);
+        let Poll::Ready(written) = written else {
+            self.watched.writing.wait();
+            return Poll::Pending;
+        };
+        let written = written?;
+        if written == 0 {
+            return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+        }
+        self.watched.writing.moved(written);
+        self.connection.traffic.add_sent(written);
+        let gathered = written.min(self.outbound.len());
+        self.outbound.drain(..gathered);
+        Poll::Ready(Ok(written - gathered))
+    }
+}
+
+/// Resolves when the listener drains, or is gone.
+async fn drained(drain: &mut watch::Receiver<bool>) {
+    let _ = drain.wait_for(|drain| *drain).await;
+}
+
+/// Whether the next bytes may be the HTTP/2 preface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preface {
+    Possible,
+    Unexpected,
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let read = this.poll_message(cx, buf);
+        if read.is_pending() {
+            if !this.scanner.is_done() {
+                this.watched.reading.wait();
+            }
+            // Whoever waits for the client has nothing to add for now: let the client see it.
+            if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        if this.upgrade == Upgrade::Asked {
+            this.note_response(bufs.first().map_or(&[], |first| first));
+        }
+        let size = bufs.iter().map(|slice| slice.len()).sum::<usize>();
+        if this.outbound.len() + size <= GATHER {
+            this.outbound.reserve(size);
+            bufs.iter()
+                .for_each(|slice| this.outbound.extend_from_slice(slice));
+            return Poll::Ready(Ok(size));
+        }
+        loop {
+            match ready!(this.poll_send(cx, bufs))? {
+                0 => {}
+                sent => return Poll::Ready(Ok(sent)),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        let flushed = Pin::new(&mut this.transport).poll_flush(cx);
+        match flushed {
+            Poll::Ready(_) => this.watched.writing.moved(0),
+            Poll::Pending => this.watched.writing.wait(),
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.transport).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        let rest = !self.scanner.is_done() || !self.inbound.is_empty();
+        if rest && !self.ended {
+            self.watched.leave_unread();
+        }
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Conn {
+    async fn shutdown(&mut self) {
+        // The client may be gone already.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Conn {
+    fn id(&self) -> i32 {
+        self.transport.tcp().stream().as_raw_fd()
+    }
+}
+
+impl Ssl for Conn {
+    /// Also for HTTP/2 by prior knowledge: pingora only asks whether it is HTTP/2.
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.http2.then_some(ALPN::H2)
+    }
+}
+
+impl GetTimingDigest for Conn {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Conn {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Conn {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.digest.clone())
+    }
+}
+
+impl Peek for Conn {}

@@ -1,0 +1,542 @@
+//! Where an HTTP/1 message ends: a scanner over the bytes as they arrive.
+//!
+//! The transport asks it how many bytes belong to the current request, so pingora never reads
+//! past a request's end, a pipelined request waits in our buffer, and the limits of a head hold
+//! before pingora sees a byte. It decides framing only where RFC 9112 section 6 leaves one
+//! reading; any other message is [`Body::Opaque`]: its bytes pass on, pingora judges them, and no
+//! second request is ever taken from that connection.
+
+use std::ops::ControlFlow;
+
+use crate::net::limits::Limits;
+
+/// Why a message is refused, and so with which status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Violation {
+    #[error("request line too long")]
+    RequestLine,
+    #[error("header section too large")]
+    Head,
+    #[error("malformed line in the header section")]
+    Line,
+    #[error("malformed chunked body")]
+    Chunk,
+    #[error("request head not complete in time")]
+    HeadTime,
+    #[error("request body too slow")]
+    BodyTime,
+}
+
+impl Violation {
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::RequestLine => 414,
+            Self::Head => 431,
+            Self::Line | Self::Chunk => 400,
+            Self::HeadTime | Self::BodyTime => 408,
+        }
+    }
+}
+
+/// How a request's body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// So many bytes are left.
+    Length(u64),
+    Chunked(Chunk),
+    /// Not ours to say, or no longer HTTP (after 101): everything belongs to this message.
+    Opaque,
+}
+
+/// Where in a chunked body the scanner stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// In the size, so many digits seen.
+    Size {
+        digits: u8,
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    /// After the CR of the size line.
+    SizeEnd {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
+    /// After the data: CR, then LF.
+    DataCr,
+    DataLf,
+    /// In a trailer line, so many bytes seen.
+    Trailer {
+        line: usize,
+    },
+    /// After the CR of a trailer line with so many bytes.
+    TrailerEnd {
+        line: usize,
+    },
+    Done,
+}
+
+const START: Chunk = Chunk::Size { digits: 0, size: 0 };
+
+/// RFC 9112 section 7.1 sets no bound; sixteen digits are a `u64`.
+const SIZE_DIGITS: u8 = 16;
+
+/// The head as far as it has arrived.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// Bytes looked at.
+    scanned: usize,
+    /// Where the current line begins.
+    line: usize,
+    lines: usize,
+    length: Length,
+    codings: usize,
+    chunked: bool,
+    upgrade: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Length {
+    #[default]
+    Absent,
+    Bytes(u64),
+    Ambiguous,
+}
+
+/// A complete head: its length, how its body is framed, whether it asks to change protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framed {
+    pub head: usize,
+    pub body: Body,
+    pub upgrade: bool,
+}
+
+impl Head {
+    /// Looks at `bytes`, which begin where the request begins and only ever grow. `None`: the
+    /// head is not complete.
+    pub fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Framed>, Violation> {
+        while let Some(length) = next_line(bytes, self.scanned) {
+            let line = bytes
+                .get(self.line..self.scanned + length)
+                .unwrap_or_default();
+            self.scanned += length;
+            self.line = self.scanned;
+            if self.take(line, limits)?.is_break() {
+                return Ok(Some(self.framed()));
+            }
+        }
+        self.scanned = bytes.len();
+        self.check_partial(bytes.len(), limits)?;
+        Ok(None)
+    }
+
+    fn take(&mut self, line: &[u8], limits: &Limits) -> Result<ControlFlow<()>, Violation> {
+        self.check_partial(self.scanned, limits)?;
+        let line = line.strip_suffix(b"\r\n").ok_or(Violation::Line)?;
+        if line.iter().any(|byte| matches!(byte, b'\r' | 0)) {
+            return Err(Violation::Line);
+        }
+        if self.lines == 0 {
+            return self.take_request_line(line, limits);
+        }
+        if line.is_empty() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.take_field(line, limits)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// RFC 9112 section 2.2: an empty line before the request line is ignored.
+    fn take_request_line(
+        &mut self,
+        line: &[u8],
+        limits: &Limits,
+    ) -> Result<ControlFlow<()>, Violation> {
+        if line.len() > limits.request_line {
+            return Err(Violation::RequestLine);
+        }
+        self.lines = usize::from(!line.is_empty());
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn take_field(&mut self, line: &[u8], limits: &Limits) -> Result<(), Violation> {
+        self.lines += 1;
+        if line.len() > limits.field || self.lines - 1 > limits.fields {
+            return Err(Violation::Head);
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return Ok(());
+        };
+        let (name, value) = line.split_at(colon);
+        self.note(name, value.get(1..).unwrap_or_default().trim_ascii());
+        Ok(())
+    }
+
+    fn note(&mut self, name: &[u8], value: &[u8]) {
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.length = self.length.and(parse_length(value));
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.codings += 1;
+            self.chunked = value.eq_ignore_ascii_case(b"chunked");
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        }
+    }
+
+    fn check_partial(&self, arrived: usize, limits: &Limits) -> Result<(), Violation> {
+        let line = arrived.saturating_sub(self.line);
+        if self.lines == 0 && line > limits.request_line + 2 {
+            return Err(Violation::RequestLine);
+        }
+        if arrived > limits.head || (self.lines > 0 && line > limits.field + 2) {
+            return Err(Violation::Head);
+        }
+        Ok(())
+    }
+
+    fn framed(&self) -> Framed {
+        let body = match (self.codings, self.length) {
+            (0, Length::Absent) => Body::Length(0),
+            (0, Length::Bytes(bytes)) => Body::Length(bytes),
+            (1, Length::Absent) if self.chunked => Body::Chunked(START),
+            _ => Body::Opaque,
+        };
+        Framed {
+            head: self.scanned,
+            body,
+            upgrade: self.upgrade,
+        }
+    }
+}
+
+impl Length {
+    fn and(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Absent, next) => next,
+            (known, next) if known == next => known,
+            _ => Self::Ambiguous,
+        }
+    }
+}
+
+/// RFC 9110 section 8.6: digits, nothing else.
+fn parse_length(value: &[u8]) -> Length {
+    let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    match text.parse() {
+        Ok(bytes) if digits => Length::Bytes(bytes),
+        Ok(_) | Err(_) => Length::Ambiguous,
+    }
+}
+
+/// The length up to and with the next line feed after `from`.
+fn next_line(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    memchr::memchr(b'\n', rest).map(|at| at + 1)
+}
+
+/// A request's body as far as it has arrived.
+#[derive(Debug)]
+pub struct Scanner {
+    body: Body,
+    extensions: usize,
+    trailers: usize,
+}
+
+impl Scanner {
+    pub const fn new(body: Body) -> Self {
+        Self {
+            body,
+            extensions: 0,
+            trailers: 0,
+        }
+    }
+
+    pub const fn body(&self) -> Body {
+        self.body
+    }
+
+    /// All bytes of the message have been taken.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.body, Body::Length(0) | Body::Chunked(Chunk::Done))
+    }
+
+    /// How many of the next bytes belong to this message whatever they are.
+    pub fn certain(&self) -> usize {
+        let left = match self.body {
+            Body::Length(left) | Body::Chunked(Chunk::Data { left }) => left,
+            Body::Chunked(_) => 0,
+            Body::Opaque => u64::MAX,
+        };
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
+    /// Takes `bytes` of [`Scanner::certain`] without having seen them.
+    pub const fn advance(&mut self, bytes: usize) {
+        match &mut self.body {
+            Body::Length(left) => *left = left.saturating_sub(bytes as u64),
+            Body::Chunked(Chunk::Data { left }) => {
+                *left = left.saturating_sub(bytes as u64);
+                if *left == 0 {
+                    self.body = Body::Chunked(Chunk::DataCr);
+                }
+            }
+            Body::Chunked(_) | Body::Opaque => {}
+        }
+    }
+
+    /// How many of `bytes` belong to this message; they count as taken.
+    pub fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, Violation> {
+        let mut at = 0;
+        while at < bytes.len() && !self.is_done() {
+            let certain = self.certain().min(bytes.len() - at);
+            if certain > 0 {
+                self.advance(certain);
+                at += certain;
+            } else if let (Body::Chunked(chunk), Some(byte)) = (self.body, bytes.get(at)) {
+                self.body = Body::Chunked(self.step(chunk, *byte, limits)?);
+                at += 1;
+            }
+        }
+        Ok(at)
+    }
+
+    fn step(&mut self, chunk: Chunk, byte: u8, limits: &Limits) -> Result<Chunk, Violation> {
+        let next = match (chunk, byte) {
+            (Chunk::Size { digits, size }, b'\r') if digits > 0 => Chunk::SizeEnd { size },
+            (Chunk::Size { digits, size }, b';') if digits > 0 => Chunk::Extension { size },
+            (Chunk::Size { digits, size }, _) => return take_digit(digits, size, byte),
+            (Chunk::Extension { size }, b'\r') => Chunk::SizeEnd { size },
+            (Chunk::Extension { size }, _) => return self.take_extension(size, byte, limits),
+            (Chunk::SizeEnd { size: 0 }, b'\n') => Chunk::Trailer { line: 0 },
+            (Chunk::SizeEnd { size }, b'\n') => Chunk::Data { left: size },
+            (Chunk::DataCr, b'\r') => Chunk::DataLf,
+            (Chunk::DataLf, b'\n') => START,
+            (Chunk::Trailer { line }, b'\r') => Chunk::TrailerEnd { line },
+            (Chunk::Trailer { line }, _) => return self.take_trailer(line, byte, limits),
+            (Chunk::TrailerEnd { line: 0 }, b'\n') => Chunk::Done,
+            (Chunk::TrailerEnd { .. }, b'\n') => Chunk::Trailer { line: 0 },
+            (
+                Chunk::SizeEnd { .. }
+                | Chunk::DataCr
+                | Chunk::DataLf
+                | Chunk::TrailerEnd { .. }
+                | Chunk::Data { .. }
+                | Chunk::Done,
+                _,
+            ) => return Err(Violation::Chunk),
+        };
+        Ok(next)
+    }
+
+    fn take_extension(&mut self, size: u64, byte: u8, limits: &Limits) -> Result<Chunk, Violation> {
+        self.extensions += 1;
+        if is_control(byte) || self.extensions > limits.chunk_extensions {
+            return Err(Violation::Chunk);
+        }
+        Ok(Chunk::Extension { size })
+    }
+
+    fn take_trailer(&mut self, line: usize, byte: u8, limits: &Limits) -> Result<Chunk, Violation> {
+        self.trailers += 1;
+        let folded = line == 0 && matches!(byte, b' ' | b'\t' | b':');
+        if is_control(byte) || folded || self.trailers > limits.trailers {
+            return Err(Violation::Chunk);
+        }
+        Ok(Chunk::Trailer { line: line + 1 })
+    }
+}
+
+fn take_digit(digits: u8, size: u64, byte: u8) -> Result<Chunk, Violation> {
+    let digit = char::from(byte).to_digit(16).ok_or(Violation::Chunk)?;
+    if digits >= SIZE_DIGITS {
+        return Err(Violation::Chunk);
+    }
+    Ok(Chunk::Size {
+        digits: digits + 1,
+        size: size << 4 | u64::from(digit),
+    })
+}
+
+const fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(text: &str) -> Result<Option<Framed>, Violation> {
+        Head::default().scan(text.as_bytes(), &Limits::default())
+    }
+
+    fn body(text: &str) -> Body {
+        head(text).unwrap().expect("a complete head").body
+    }
+
+    fn chunked(text: &str) -> Result<(usize, bool), Violation> {
+        let mut scanner = Scanner::new(Body::Chunked(START));
+        let taken = scanner.scan(text.as_bytes(), &Limits::default())?;
+        Ok((taken, scanner.is_done()))
+    }
+
+    #[test]
+    fn a_head_ends_at_its_empty_line() {
+        let text = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /next";
+        let framed = head(text).unwrap().unwrap();
+        assert_eq!(
+            framed,
+            Framed {
+                head: 27,
+                body: Body::Length(0),
+                upgrade: false
+            }
+        );
+        assert_eq!(head("GET / HTTP/1.1\r\nHost: a\r\n\r"), Ok(None));
+        assert_eq!(
+            head("\r\nGET / HTTP/1.1\r\n\r\n").unwrap().unwrap().head,
+            20
+        );
+    }
+
+    #[test]
+    fn only_one_reading_of_the_framing_is_ours() {
+        let with = |fields: &str| body(&format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n"));
+        assert_eq!(with("content-LENGTH:  5 "), Body::Length(5));
+        assert_eq!(
+            with("Content-Length: 5\r\nContent-Length: 5"),
+            Body::Length(5)
+        );
+        assert_eq!(with("Transfer-Encoding: Chunked"), Body::Chunked(START));
+        for ambiguous in [
+            "Content-Length: 5, 5",
+            "Content-Length: +5",
+            "Content-Length:",
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: gzip, chunked",
+            "Content-Length: 99999999999999999999",
+        ] {
+            assert_eq!(with(ambiguous), Body::Opaque, "{ambiguous}");
+        }
+    }
+
+    #[test]
+    fn line_ends_other_than_crlf_are_refused() {
+        for text in [
+            "GET / HTTP/1.0\n\n",
+            "GET /\r x HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\na: \0\r\n",
+        ] {
+            assert_eq!(head(text), Err(Violation::Line), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_head_limit_answers_with_its_status() {
+        let limits = Limits {
+            request_line: 20,
+            head: 100,
+            fields: 2,
+            field: 30,
+            ..Limits::default()
+        };
+        let status = |text: String| {
+            let scanned = Head::default().scan(text.as_bytes(), &limits);
+            scanned.map(|_| ()).map_err(Violation::status)
+        };
+        let get = "GET / HTTP/1.1\r\n";
+        assert_eq!(
+            status(format!("GET /{} HTTP/1.1\r\n", "x".repeat(8))),
+            Err(414)
+        );
+        assert_eq!(status("x".repeat(23)), Err(414));
+        assert_eq!(status("x".repeat(22)), Ok(()));
+        assert_eq!(status(format!("{get}a: {}\r\n", "x".repeat(28))), Err(431));
+        assert_eq!(status(format!("{get}a: {}", "x".repeat(30))), Err(431));
+        assert_eq!(status(format!("{get}a: 1\r\nb: 2\r\nc: 3\r\n")), Err(431));
+        assert_eq!(status(format!("{get}a: 1\r\nb: 2\r\n\r\n")), Ok(()));
+        let big = format!("{get}{0}\r\n{0}\r\n{0}\r\n", "x".repeat(30));
+        assert_eq!(status(big), Err(431));
+    }
+
+    #[test]
+    fn a_chunked_body_ends_after_its_trailers() {
+        assert_eq!(chunked("3\r\nabc\r\n0\r\n\r\nGET"), Ok((13, true)));
+        assert_eq!(
+            chunked("A;x=y\r\n0123456789\r\n0\r\nt: v\r\n\r\n"),
+            Ok((31, true))
+        );
+        assert_eq!(chunked("3\r\nab"), Ok((5, false)));
+        for bad in [
+            "\r\n",
+            "g\r\n",
+            "1 \r\n",
+            "3\nabc",
+            "3\r\nabcd",
+            "0\r\n x\r\n",
+            "11111111111111111",
+        ] {
+            assert_eq!(chunked(bad), Err(Violation::Chunk), "{bad:?}");
+        }
+        assert_eq!(
+            chunked(&format!("1;{}", "x".repeat(1025))),
+            Err(Violation::Chunk)
+        );
+        assert_eq!(
+            chunked(&format!("0\r\na:{}", "x".repeat(8192))),
+            Err(Violation::Chunk)
+        );
+    }
+
+    proptest! {
+        /// However the bytes are cut, the scanners see the same message.
+        #[test]
+        fn a_message_is_the_same_in_any_pieces(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..5),
+            cuts in proptest::collection::vec(1usize..20, 1..60),
+        ) {
+            let mut wire = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            let begin = wire.len();
+            for chunk in &chunks {
+                wire.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                wire.extend(chunk);
+                wire.extend(b"\r\n");
+            }
+            wire.extend(b"0\r\n\r\n");
+            let end = wire.len();
+            wire.extend(b"GET /next HTTP/1.1\r\n");
+
+            let limits = Limits::default();
+            let (mut scan, mut arrived) = (Head::default(), 0);
+            let mut cuts = cuts.into_iter().cycle();
+            let framed = loop {
+                arrived = (arrived + cuts.next().unwrap()).min(wire.len());
+                if let Some(framed) = scan.scan(&wire[..arrived], &limits).unwrap() {
+                    break framed;
+                }
+            };
+            prop_assert_eq!(framed.head, begin);
+            let (mut scanner, mut at) = (Scanner::new(framed.body), begin);
+            while !scanner.is_done() {
+                let piece = (at + cuts.next().unwrap()).min(wire.len());
+                at += scanner.scan(&wire[at..piece], &limits).unwrap();
+            }
+            prop_assert_eq!(at, end);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let limits = Limits::default();
+            let _ = Head::default().scan(&bytes, &limits);
+            let _ = Scanner::new(Body::Chunked(START)).scan(&bytes, &limits);
+        }
+    }
+}

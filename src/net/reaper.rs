@@ -1,0 +1,324 @@
+//! Deadlines without timers: a connection writes down what it waits for and since when, and once
+//! every [`Limits::sweep`] its worker looks at all of them.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::net::framing::Violation;
+use crate::net::limits::Limits;
+use crate::proxy::connection::Entrance;
+
+/// How long a connection that is new when its listener drains may take to begin a request.
+const DRAIN_BEGIN: Duration = Duration::from_secs(2);
+
+/// Milliseconds of the monotonic clock since the process first asked; never zero.
+pub fn now() -> u64 {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    let elapsed = EPOCH.get_or_init(Instant::now).elapsed();
+    millis(elapsed) + 1
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a connection is doing, as far as deadlines care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// PROXY header and TLS.
+    Handshake,
+    /// No byte of the next request has arrived.
+    Idle,
+    /// A request has begun.
+    Head,
+    /// The request's body is on its way.
+    Body,
+    /// The request is complete; the answer is not.
+    Answer,
+    /// HTTP/2, or upgraded: the proxy and pingora have their own deadlines for what is inside.
+    Streams,
+}
+
+impl Phase {
+    const ALL: [Self; 6] = [
+        Self::Handshake,
+        Self::Idle,
+        Self::Head,
+        Self::Body,
+        Self::Answer,
+        Self::Streams,
+    ];
+}
+
+/// Bytes in one direction and the time spent waiting for the client to move them.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// When the current wait began; zero when there is none.
+    waiting: AtomicU64,
+    waited: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Meter {
+    /// The client must act before anything moves.
+    pub fn wait(&self) {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            self.waiting.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    pub fn moved(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.stop();
+    }
+
+    fn stop(&self) {
+        let since = self.waiting.swap(0, Ordering::Relaxed);
+        if since != 0 {
+            self.waited
+                .fetch_add(now().saturating_sub(since), Ordering::Relaxed);
+        }
+    }
+
+    fn reset(&self) {
+        self.waiting.store(0, Ordering::Relaxed);
+        self.waited.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// The client has been waited for beyond `stall` at once, or beyond `grace` and what its
+    /// bytes are worth at `rate`.
+    fn is_slow(&self, now: u64, stall: Duration, limits: &Limits) -> bool {
+        let since = self.waiting.load(Ordering::Relaxed);
+        if since == 0 {
+            return false;
+        }
+        let current = now.saturating_sub(since);
+        let total = current + self.waited.load(Ordering::Relaxed);
+        let worth = self.bytes.load(Ordering::Relaxed).saturating_mul(1000) / limits.rate.max(1);
+        current > millis(stall) || total > worth.saturating_add(millis(limits.grace))
+    }
+}
+
+/// What the sweep does to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sentence {
+    /// Its task sees the end of input and may still answer.
+    StopReading,
+    /// Both directions end.
+    Close,
+    /// The client gets RST and the kernel drops what was not sent.
+    Reset,
+}
+
+const UNJUDGED: u8 = 0;
+const HEAD_TIME: u8 = 1;
+const BODY_TIME: u8 = 2;
+const OVER: u8 = 3;
+
+/// One connection as the sweep sees it. Its task writes, the sweep reads.
+#[derive(Debug)]
+pub struct Watched {
+    entrance: Arc<Entrance>,
+    socket: Weak<TcpStream>,
+    phase: AtomicU8,
+    since: AtomicU64,
+    verdict: AtomicU8,
+    unread: AtomicBool,
+    pub reading: Meter,
+    pub writing: Meter,
+}
+
+impl Watched {
+    pub fn new(entrance: Arc<Entrance>, socket: &Arc<TcpStream>) -> Self {
+        Self {
+            entrance,
+            socket: Arc::downgrade(socket),
+            phase: AtomicU8::new(Phase::Handshake as u8),
+            since: AtomicU64::new(now()),
+            verdict: AtomicU8::new(UNJUDGED),
+            unread: AtomicBool::new(false),
+            reading: Meter::default(),
+            writing: Meter::default(),
+        }
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+        match phase {
+            Phase::Handshake | Phase::Answer | Phase::Streams => {}
+            Phase::Idle | Phase::Head => self.since.store(now(), Ordering::Relaxed),
+            Phase::Body => self.reading.reset(),
+        }
+        if phase == Phase::Head {
+            self.writing.reset();
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        let phase = usize::from(self.phase.load(Ordering::Relaxed));
+        Phase::ALL.get(phase).copied().unwrap_or(Phase::Streams)
+    }
+
+    /// Why the sweep ended the input, when the client deserves an answer.
+    pub fn violation(&self) -> Option<Violation> {
+        match self.verdict.load(Ordering::Acquire) {
+            HEAD_TIME => Some(Violation::HeadTime),
+            BODY_TIME => Some(Violation::BodyTime),
+            _ => None,
+        }
+    }
+
+    /// The client may still be sending what nobody will read.
+    pub fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    fn judge(&self, now: u64, limits: &Limits) -> Option<(u8, Sentence)> {
+        if self.writing.is_slow(now, limits.write_stall, limits) {
+            return Some((OVER, Sentence::Reset));
+        }
+        if self.verdict.load(Ordering::Relaxed) != UNJUDGED {
+            return None;
+        }
+        let late = |limit| now.saturating_sub(self.since.load(Ordering::Relaxed)) > millis(limit);
+        match self.phase() {
+            Phase::Handshake if late(limits.handshake) => Some((OVER, Sentence::Close)),
+            Phase::Idle if late(self.idle_limit(limits)) => Some((OVER, Sentence::StopReading)),
+            Phase::Head if late(limits.head_time) => Some((HEAD_TIME, Sentence::StopReading)),
+            Phase::Body if self.reading.is_slow(now, limits.body_stall, limits) => {
+                Some((BODY_TIME, Sentence::StopReading))
+            }
+            Phase::Handshake
+            | Phase::Idle
+            | Phase::Head
+            | Phase::Body
+            | Phase::Answer
+            | Phase::Streams => None,
+        }
+    }
+
+    fn idle_limit(&self, limits: &Limits) -> Duration {
+        if self.entrance.is_draining() {
+            DRAIN_BEGIN.min(limits.idle)
+        } else {
+            limits.idle
+        }
+    }
+
+    fn sweep(&self, now: u64, limits: &Limits) {
+        let Some(socket) = self.socket.upgrade() else {
+            return;
+        };
+        let Some((verdict, sentence)) = self.judge(now, limits) else {
+            return;
+        };
+        // Bytes that wait in the kernel show that it is we who are slow, not the client.
+        if verdict == BODY_TIME && rustix::io::ioctl_fionread(&*socket).unwrap_or(0) > 0 {
+            self.reading.stop();
+            return;
+        }
+        self.verdict.store(verdict, Ordering::Release);
+        execute(sentence, &socket);
+    }
+}
+
+/// Errors mean that the connection is gone already.
+fn execute(sentence: Sentence, socket: &TcpStream) {
+    let socket = SockRef::from(socket);
+    let _ = match sentence {
+        Sentence::StopReading => socket.shutdown(Shutdown::Read),
+        Sentence::Close => socket.shutdown(Shutdown::Both),
+        Sentence::Reset => socket
+            .set_linger(Some(Duration::ZERO))
+            .and_then(|()| socket.shutdown(Shutdown::Both)),
+    };
+}
+
+/// The connections of one worker.
+#[derive(Debug, Default)]
+pub struct Reaper {
+    watched: Mutex<Roll>,
+    occupied: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Roll {
+    next: u64,
+    connections: HashMap<u64, Arc<Watched>, foldhash::fast::RandomState>,
+}
+
+/// Ends the watch when dropped.
+#[derive(Debug)]
+pub struct Watch {
+    reaper: Arc<Reaper>,
+    key: u64,
+}
+
+impl Reaper {
+    pub fn watch(self: &Arc<Self>, watched: Arc<Watched>) -> Watch {
+        let mut roll = self.roll();
+        let key = roll.next;
+        roll.next += 1;
+        roll.connections.insert(key, watched);
+        if roll.connections.len() == 1 {
+            self.occupied.notify_one();
+        }
+        Watch {
+            reaper: self.clone(),
+            key,
+        }
+    }
+
+    /// Closes every connection of `entrance` now, whatever it is doing.
+    pub fn close_all(&self, entrance: &Arc<Entrance>) {
+        for watched in self.roll().connections.values() {
+            if Arc::ptr_eq(&watched.entrance, entrance) {
+                watched.verdict.store(OVER, Ordering::Release);
+                if let Some(socket) = watched.socket.upgrade() {
+                    execute(Sentence::Close, &socket);
+                }
+            }
+        }
+    }
+
+    /// Sweeps for ever; asleep while there are no connections.
+    pub async fn run(self: Arc<Self>, limits: Arc<Limits>) {
+        loop {
+            if self.roll().connections.is_empty() {
+                self.occupied.notified().await;
+            }
+            tokio::time::sleep(limits.sweep).await;
+            self.sweep(now(), &limits);
+        }
+    }
+
+    fn sweep(&self, now: u64, limits: &Limits) {
+        for watched in self.roll().connections.values() {
+            watched.sweep(now, limits);
+        }
+    }
+
+    fn roll(&self) -> std::sync::MutexGuard<'_, Roll> {
+        // No code panics while holding it, and a map half changed is still a map.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.reaper.roll().connections.remove(&self.key);
+    }
+}

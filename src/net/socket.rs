@@ -1,0 +1,111 @@
+//! The client's socket, shared so that deadlines can shut it down from outside its task.
+
+use std::io::{ErrorKind, IoSlice, Read, Result};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP connection behind an `Arc`: whoever holds a weak reference can shut it down as long as it
+/// lives, and never touches a file descriptor that has been reused.
+#[derive(Debug)]
+pub struct Tcp {
+    stream: Arc<TcpStream>,
+    /// Bytes that were read while looking for a PROXY header and belong to what follows it.
+    prefix: Bytes,
+}
+
+impl Tcp {
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream: Arc::new(stream),
+            prefix: Bytes::new(),
+        }
+    }
+
+    pub const fn stream(&self) -> &Arc<TcpStream> {
+        &self.stream
+    }
+
+    /// Puts bytes back in front of the stream.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.prefix = bytes;
+    }
+
+    /// Reads once. As tokio's own `TcpStream` does, a short read counts as "no more for now": it
+    /// saves the system call that would only say so.
+    fn try_read(&self, into: &mut [u8]) -> Result<usize> {
+        let mut count = None;
+        let room = into.len();
+        let tried = self.stream.try_io(Interest::READABLE, || {
+            let read = (&*SockRef::from(&*self.stream)).read(into)?;
+            count = Some(read);
+            let drained = read > 0 && read < room;
+            if drained {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                Ok(read)
+            }
+        });
+        count.map_or(tried, Ok)
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        if self.prefix.has_remaining() {
+            let count = self.prefix.len().min(buf.remaining());
+            let part = self.prefix.split_to(count);
+            buf.put_slice(&part);
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.try_read(buf.initialize_unfilled()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|count| buf.advance(count))),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write_vectored(bufs) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(SockRef::from(&*self.stream).shutdown(Shutdown::Write))
+    }
+}
