@@ -82,6 +82,7 @@ impl Gateway {
             current: Arc::clone(&current),
             names,
             metrics: ConfigMetrics::register(&Metrics::new()).unwrap(),
+            published: Box::new(|| ()),
         };
         let registry = open(parts).unwrap().0;
         let settings = Settings {

@@ -68,7 +68,7 @@ fn tags(list: &Value) -> HashMap<&str, Tag> {
         let Some(name) = object.get("name").and_then(Value::as_str) else {
             continue;
         };
-        tags.entry(name).or_insert(Tag {
+        tags.entry(name).or_insert_with(|| Tag {
             exposed: flag(EXPOSE),
             guarded: flag(GUARD),
         });
