@@ -101,7 +101,7 @@ pub(super) fn prepare(
 fn retarget(matched: &Matched, request: &mut RequestHeader) -> pingora::Result<()> {
     match &matched.sent {
         Some(sent) => request.set_raw_path(sent),
-        None if request.uri.authority().is_some() => {
+        None if is_absolute(request) => {
             let path = request
                 .uri
                 .path_and_query()
@@ -111,6 +111,12 @@ fn retarget(matched: &Matched, request: &mut RequestHeader) -> pingora::Result<(
         }
         None => Ok(()),
     }
+}
+
+/// pingora keeps the authority of HTTP/1's absolute form beside the URI.
+fn is_absolute(request: &RequestHeader) -> bool {
+    let target = request.raw_path();
+    request.uri.authority().is_some() || !(target.starts_with(b"/") || target == b"*")
 }
 
 /// Who asks, and how it came here.

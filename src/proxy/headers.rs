@@ -9,7 +9,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::authority::Authority;
@@ -331,6 +331,20 @@ pub fn switch(method: &Method, version: Version, headers: &HeaderMap) -> Switch 
     }
 }
 
+/// Whether a response answers what was asked. A switch that nobody wanted would turn the connection
+/// into something that neither side meant, and a coding that was not taken off would frame the body
+/// otherwise than we do (RFC 9112 §6.1).
+pub fn is_answer(status: StatusCode, headers: &HeaderMap, switch: Switch) -> bool {
+    let switched = status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let known = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    known && (!switched || switch == Switch::WebSocket)
+}
+
 /// A field that `Connection` may not name: the message could not be framed, routed or trusted
 /// without it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -589,6 +603,20 @@ mod tests {
 
     fn asks(fields: &[(&'static str, &str)]) -> Switch {
         switch(&Method::GET, Version::HTTP_11, &headers(fields))
+    }
+
+    #[test]
+    fn an_unwanted_switch_and_an_unknown_coding_are_no_answer() {
+        let fits = |status: u16, fields, switch| {
+            is_answer(StatusCode::from_u16(status).unwrap(), &headers(fields), switch)
+        };
+        let coding = "transfer-encoding";
+        assert!(fits(200, &[], Switch::None) && fits(101, &[], Switch::WebSocket));
+        assert!(fits(200, &[(coding, "Chunked")], Switch::None));
+        assert!(!fits(101, &[], Switch::None));
+        for codings in [&[(coding, "gzip, chunked")][..], &[(coding, "gzip")], &[(coding, "chunked"); 2]] {
+            assert!(!fits(200, codings, Switch::None), "{codings:?}");
+        }
     }
 
     #[test]

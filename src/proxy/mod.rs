@@ -21,6 +21,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -41,7 +42,8 @@ use connection::Role;
 use exchange::{Attempt, Matched};
 use failure::Failure;
 use head::HeadLimits;
-use headers::{Hop, Instance, Scheme, Trust, request_hop_by_hop, response_hop_by_hop, switch};
+use headers::{Hop, Instance, Scheme, Switch, Trust};
+use headers::{is_answer, request_hop_by_hop, response_hop_by_hop, switch};
 use request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use stats::Totals;
 use target::{Arrival, Head, Target, path_and_query};
@@ -191,6 +193,14 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         x: &mut Exchange,
     ) -> Result<()> {
+        let client = session.req_header();
+        let (version, switch) = (
+            client.version,
+            switch(&client.method, client.version, &client.headers),
+        );
+        if !is_answer(response.status, &response.headers, switch) {
+            return Err(Error::new_up(failure::BAD_RESPONSE));
+        }
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
             return Ok(());
@@ -198,13 +208,16 @@ impl ProxyHttp for Gateway {
         // Ours to say: the endpoint's version ends at its own connection (RFC 9112 §2.3).
         response.set_version(http::Version::HTTP_11);
         x.answered(response.status, Instant::now());
-        let client = session.req_header();
-        let switch = switch(&client.method, client.version, &client.headers);
         for name in response_hop_by_hop(&response.headers, switch) {
             response.remove_header(&name);
         }
         if let Some(id) = &x.request_id {
             response.insert_header(X_REQUEST_ID, id.as_header().clone())?;
+        }
+        if version == http::Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
+            // It knows no chunks (RFC 9112 §6.1): the body ends with the connection.
+            response.remove_header(&TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         x.close_if_draining(session);
         Ok(())

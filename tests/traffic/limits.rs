@@ -147,11 +147,14 @@ fn a_connection_too_many_of_one_address_is_closed() {
             client
         })
         .collect();
-    assert!(gateway.client().is_closed());
+    let one_more = || {
+        let mut client = Client::try_connect(gateway.http())?;
+        client.request("GET", "/a", "h", &[], b"")
+    };
+    assert!(one_more().is_err());
     drop(kept);
     crate::support::wait::until(crate::support::wait::PATIENCE, "there is room again", || {
-        let mut client = gateway.client();
-        client.request("GET", "/a", "h", &[], b"").is_ok_and(|answer| answer.status == 200)
+        one_more().is_ok_and(|answer| answer.status == 200)
     });
 }
 
