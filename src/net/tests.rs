@@ -878,7 +878,7 @@ mod handover {
             let offer = Offer::open(&path).unwrap();
             let mut kept = Client::to(address).await;
             assert_eq!(status(&kept.get("/").await), 200);
-            let taken = offer.taken(&old.listeners, DEADLINE);
+            let taken = offer.taken(&old.listeners, DEADLINE, async || {}, async || {});
             let successor = async {
                 // One that dies on the way changes nothing.
                 let place = path.clone();

@@ -20,6 +20,7 @@ pub use sockets::{NoSockets, Reservation, Sockets};
 pub use writer::{Parts, open};
 
 use crate::model::{Change, Revision, Snapshot};
+use crate::store::Store;
 use crate::table::Current;
 use crate::upstream::{Resolved, Resolver};
 use writer::Job;
@@ -140,6 +141,26 @@ impl Registry {
         }
     }
 
+    /// Lets another process have the store; writes are answered [`Error::Unavailable`] until
+    /// [`Registry::reclaim_store`]. Reads and traffic go on.
+    pub async fn release_store(&self) {
+        let (told, released) = oneshot::channel();
+        if self.jobs.send(Job::Release(told)).await.is_ok() {
+            let _ = released.await;
+        }
+    }
+
+    /// Goes on with `store`, from what it holds.
+    ///
+    /// # Errors
+    /// Where it cannot be read; it stays released.
+    pub async fn reclaim_store(&self, store: Box<dyn Store>) -> Result<(), Error> {
+        let (told, reclaimed) = oneshot::channel();
+        let job = Job::Reclaim(store, told);
+        self.jobs.send(job).await.map_err(|_| Error::stopping())?;
+        Ok(reclaimed.await.map_err(|_| Error::stopping())??)
+    }
+
     /// Follows the names that the table uses, and publishes their addresses as they change. Runs
     /// until the resolver ends.
     pub async fn keep_names_fresh(self) {
@@ -171,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Entity, EntityRef, Id, Kind, Listener, Refusal};
-    use crate::store::{Batch, Loaded, Memory, Store, StoreError, Watch};
+    use crate::store::{Batch, Loaded, Memory, StoreError, Watch};
     use crate::table::Compiler;
     use crate::tls::Sessions;
     use crate::upstream::{Endpoints, Servers};
