@@ -67,6 +67,26 @@ impl ProxyHttp for Probe {
         Ok(true)
     }
 
+    /// What the transport has against a body arrives as the error of a read.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &pingora::Error,
+        _: &mut Self::CTX,
+    ) -> pingora_proxy::FailToProxy {
+        let cause = error.root_cause().downcast_ref::<std::io::Error>();
+        let error_code = match cause.map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::TimedOut) => 408,
+            Some(std::io::ErrorKind::InvalidData) => 400,
+            _ => 502,
+        };
+        session.respond_error(error_code).await.unwrap();
+        pingora_proxy::FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
+    }
+
     async fn upstream_peer(
         &self,
         _: &mut Session,
@@ -397,18 +417,19 @@ fn idle_and_trickling_clients_are_cut() {
 }
 
 #[test]
-fn a_body_that_stalls_is_answered_with_408_or_cut() {
-    let gateway = Setup::limited(|limits| {
-        limits.body_stall = Duration::from_millis(200);
-    })
-    .start();
+fn a_body_that_stalls_or_is_malformed_fails_the_read_with_its_reason() {
+    let gateway = Setup::limited(|limits| limits.body_stall = Duration::from_millis(200)).start();
     let address = gateway.listen(&spec("web"));
     run(async {
-        let mut client = Client::to(address).await;
-        client
-            .send("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
-            .await;
-        let _ = client.rest().await;
+        let stalled = "Content-Length: 9\r\n\r\nabc";
+        let malformed = "Transfer-Encoding: chunked\r\n\r\n3\nabc";
+        for (rest, expected) in [(stalled, 408), (malformed, 400)] {
+            let mut client = Client::to(address).await;
+            client
+                .send(&format!("POST /body HTTP/1.1\r\nHost: a\r\n{rest}"))
+                .await;
+            assert_eq!(status(&client.rest().await), expected);
+        }
         until(|| gateway.listeners.connections() == 0).await;
     });
 }
