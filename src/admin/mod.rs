@@ -1,0 +1,57 @@
+//! *How people speak to the registry.* Dialects, each a router behind a [`door`], and the server they
+//! run on.
+//!
+//! No dialect names another, the store, or the table: everything is read and written through the
+//! registry. What only the data plane knows is asked through functions that `boot` hands in.
+
+pub mod auth;
+pub mod calls;
+pub mod door;
+pub mod gateway;
+pub mod json;
+pub mod native;
+pub mod page;
+pub mod problem;
+mod rate;
+pub mod serve;
+pub mod status;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::Router;
+
+use auth::Access;
+use calls::Calls;
+use door::Door;
+use native::Native;
+use problem::Details;
+
+/// The admin side: who may enter, how often, and what is counted.
+#[derive(Debug)]
+pub struct Admin {
+    pub access: Arc<Access>,
+    /// Calls a second, over all clients of one port; none is no bound. A bound is for ports that
+    /// strangers reach: on loopback it would only slow down whoever configures the gateway.
+    pub calls_per_second: Option<NonZeroU32>,
+    pub calls: Calls,
+}
+
+impl Admin {
+    /// The native API behind its door: `/api` and `/metrics`.
+    pub fn native(&self, native: Native) -> Router {
+        let mut door = self.door("native");
+        door.exceptions = Native::exceptions();
+        door.before(native.router().fallback(nothing_here))
+    }
+
+    /// A door for another dialect, which sets its own exceptions and the look of its refusals.
+    pub fn door(&self, dialect: &'static str) -> Door {
+        let access = Arc::clone(&self.access);
+        Door::new(dialect, access, self.calls_per_second, self.calls.clone())
+    }
+}
+
+async fn nothing_here() -> Details {
+    Details::not_found("no resource has this path; /api/docs lists them")
+}

@@ -1,0 +1,145 @@
+//! Create, read, update and delete, one body for every kind.
+
+use std::sync::Arc;
+
+use http::header::{ETAG, LOCATION};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::admin::page::{self, Page};
+use crate::admin::problem::{Details, Flaw, Reason};
+use crate::model::{Entity, Kind, Name, NamespaceRef, Revision, Tag};
+use crate::registry::{self, Filter};
+
+use super::apply::{Batch, Done, Framing, Mode, apply};
+use super::operation::{Effect, Operation, Verb, View, missing};
+use super::query::Query;
+use super::{Call, Reply, convert};
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+struct List {
+    items: Vec<Value>,
+    /// The next page's cursor; none on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    revision: Revision,
+}
+
+pub(super) async fn list(call: Call, kind: Kind) -> Result<Reply, Details> {
+    let query = &call.query;
+    let page = Page::parse(kind, query.value("limit"), query.value("cursor"))?;
+    let filter = filter(query)?;
+    let snapshot = call.native.registry.snapshot();
+    let found = registry::page(&snapshot, kind, &filter, page.after, page.limit);
+    let list = List {
+        items: found
+            .entities
+            .iter()
+            .map(|entity| convert::render(entity))
+            .collect(),
+        next: found.next.map(|id| page::cursor(kind, id)),
+        revision: snapshot.revision(),
+    };
+    Ok(Reply::json(StatusCode::OK, &list).at_revision(snapshot.revision()))
+}
+
+fn filter(query: &Query) -> Result<Filter, Details> {
+    let wrong = |error: crate::model::Invalid| Details::new(Reason::Parameter, error.why);
+    let namespace = query.value("namespace").map(str::parse::<Name>).transpose();
+    let tags = query.value("tags").map_or(Ok(Vec::new()), |tags| {
+        tags.split(',').map(str::parse::<Tag>).collect()
+    });
+    Ok(Filter {
+        namespace: namespace.map_err(wrong)?.map(NamespaceRef::from),
+        tags: tags.map_err(wrong)?,
+    })
+}
+
+pub(super) async fn read(call: Call, kind: Kind) -> Result<Reply, Details> {
+    let snapshot = call.native.registry.snapshot();
+    let namespace = call
+        .query
+        .value("namespace")
+        .unwrap_or(NamespaceRef::DEFAULT);
+    let address = call.address.as_ref().expect("the route has an address");
+    let view = View::new(&snapshot);
+    let entity = view.find(kind, namespace, address);
+    let entity = entity.ok_or_else(|| missing(kind, namespace, address))?;
+    let known = call.guard.none_matching.as_ref();
+    let reply = if known.is_some_and(|tags| tags.hold(Some(entity))) {
+        Reply::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Reply::json(StatusCode::OK, &convert::render(entity))
+    };
+    Ok(tagged(reply, entity).at_revision(snapshot.revision()))
+}
+
+pub(super) async fn create(call: Call, kind: Kind) -> Result<Reply, Details> {
+    write(call, kind, Verb::Create).await
+}
+
+pub(super) async fn put(call: Call, kind: Kind) -> Result<Reply, Details> {
+    write(call, kind, Verb::Put).await
+}
+
+pub(super) async fn patch(call: Call, kind: Kind) -> Result<Reply, Details> {
+    write(call, kind, Verb::Patch).await
+}
+
+pub(super) async fn delete(call: Call, kind: Kind) -> Result<Reply, Details> {
+    write(call, kind, Verb::Delete).await
+}
+
+async fn write(call: Call, kind: Kind, verb: Verb) -> Result<Reply, Details> {
+    let document = match call.body {
+        Value::Object(document) => document,
+        // Only a deletion has no body, and its document is not looked at.
+        Value::Null if verb == Verb::Delete => serde_json::Map::new(),
+        _ => return Err(Flaw::at_field("", format!("a {kind} is a JSON object")).into()),
+    };
+    let operation = Operation {
+        verb,
+        kind,
+        address: call.address,
+        namespace: call.query.value("namespace").map(str::to_owned),
+        document,
+        guard: call.guard,
+    };
+    let batch = Batch {
+        operations: vec![operation],
+        framing: Framing::Single,
+        expected: None,
+        mode: Mode::Apply,
+    };
+    Ok(written(&apply(&call.native.registry, batch).await?))
+}
+
+/// The answer to a write: what is stored now.
+fn written(done: &Done) -> Reply {
+    let (at, effect) = done.effects.first().expect("one operation, one effect");
+    let stored = done.applied.snapshot.entity(at.kind, at.id);
+    let reply = match (effect, stored) {
+        (Effect::Created, Some(entity)) => {
+            let location = format!("/api/{}/{}", at.kind.plural(), at.id);
+            let reply = shown(StatusCode::CREATED, entity);
+            reply.with_header(LOCATION, location.parse().expect("words and an id"))
+        }
+        (Effect::Replaced, Some(entity)) => shown(StatusCode::OK, entity),
+        (Effect::Deleted, _) | (Effect::Created | Effect::Replaced, None) => {
+            Reply::empty(StatusCode::NO_CONTENT)
+        }
+    };
+    reply.at_revision(done.applied.revision)
+}
+
+fn shown(status: StatusCode, entity: &Arc<Entity>) -> Reply {
+    tagged(Reply::json(status, &convert::render(entity)), entity)
+}
+
+/// The entity tag is the revision that wrote the entity last.
+fn tagged(reply: Reply, entity: &Entity) -> Reply {
+    let tag = format!("\"{}\"", entity.revision);
+    reply.with_header(ETAG, HeaderValue::from_str(&tag).expect("digits in quotes"))
+}

@@ -1,0 +1,532 @@
+//! The only file that knows every part: builds them in order, starts them, ends them.
+
+mod answers;
+mod demo;
+mod fault;
+mod local;
+mod logging;
+mod process;
+mod sockets;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use fault::{Concern, Fault};
+pub use process::{demo, offline, run};
+
+use crate::admin::auth::{Access, Token};
+use crate::admin::calls::Calls;
+use crate::admin::gateway;
+use crate::admin::gateway::GatewayDialect;
+use crate::admin::native::Native;
+use crate::admin::{Admin, serve};
+use crate::client::Client;
+use crate::config;
+use crate::config::Settings;
+use crate::metrics::{Metrics, Routes};
+use crate::model::{Id, Kind, Listener};
+use crate::net;
+use crate::net::{Bound, Limits, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
+use crate::proxy::access_log;
+use crate::proxy::access_log::AccessLog;
+use crate::proxy::connection::{Role, Scheme};
+use crate::proxy::head::HeadLimits;
+use crate::proxy::headers::Instance;
+use crate::proxy::stats::Totals;
+use crate::proxy::trust::TrustedProxies;
+use crate::proxy::{Gateway, LocalService, Shared};
+use crate::registry;
+use crate::registry::{ConfigMetrics, Parts, Registry, Sockets};
+use crate::store::Store;
+use crate::table::{Compiler, Current, Problem};
+use crate::tls;
+use crate::tls::Sessions;
+use crate::upstream::{Endpoints, Prober, Resolver, Servers};
+
+/// A gateway that serves.
+pub struct Running {
+    pub registry: Registry,
+    listeners: Listeners,
+    admin: SocketAddr,
+    ready: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    log: Option<access_log::Writer>,
+    drain: Duration,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the parts of one gateway share while they are put together.
+struct Site<'a> {
+    settings: &'a Settings,
+    metrics: Metrics,
+    current: Arc<Current>,
+    client: Client,
+    started: Instant,
+}
+
+/// Builds a gateway over `store` and starts it. Returns when traffic is served.
+///
+/// # Errors
+/// [`Fault`], with nothing left running.
+pub async fn start(settings: &Settings, store: Box<dyn Store>) -> Result<Running, Fault> {
+    tls::install_provider();
+    let site = Site {
+        settings,
+        metrics: Metrics::new(),
+        current: Arc::new(Current::default()),
+        client: Client::new(settings.proxy.ca_file.as_deref()),
+        started: Instant::now(),
+    };
+    let (stop, stopped) = watch::channel(false);
+    let ready = Arc::new(AtomicBool::new(false));
+    let late = Arc::new(LateService::default());
+    let (log, writer) = site.access_log()?.unzip();
+    let shared = Arc::new(site.shared(log, late.clone())?);
+    let listeners = site.listeners(&shared)?;
+    let bound = site.bind(&listeners)?;
+    let admin = site.bind_admin().await?;
+    let (registry, problems) = site.registry(store, &listeners)?;
+    late.set(site.dialect(&registry));
+    let observed = Observed {
+        shared,
+        ready: Arc::clone(&ready),
+        problems: problems.into(),
+    };
+    let address = admin.local_addr()?;
+    let router = site.admin(&registry, observed)?;
+    let tasks = vec![
+        tokio::spawn(serve::serve(admin, router, until(stopped.clone()))),
+        tokio::spawn(registry.clone().keep_names_fresh()),
+    ];
+    open_stored_listeners(&registry, &listeners);
+    bound.into_iter().for_each(Bound::activate);
+    ready.store(true, Ordering::Release);
+    Ok(Running {
+        registry,
+        listeners,
+        admin: address,
+        ready,
+        stop,
+        tasks,
+        log: writer,
+        drain: settings.proxy.drain_timeout,
+    })
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+impl Running {
+    /// Where the native API listens.
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The addresses that carry traffic, by listener name.
+    pub fn addresses(&self) -> Vec<(Box<str>, SocketAddr)> {
+        self.listeners.addresses()
+    }
+
+    /// Refuses new connections, lets requests in flight end within the drain timeout, and then ends
+    /// everything. The admin side goes last, so that it can be watched.
+    pub async fn stop(self) {
+        self.ready.store(false, Ordering::Release);
+        let left = self.listeners.drain_all(self.drain).await;
+        if left > 0 {
+            tracing::warn!(left, "connections did not end within the drain timeout");
+        }
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        if let Some(log) = self.log {
+            log.close();
+        }
+    }
+}
+
+/// Listeners of the registry; one that cannot be bound now is reported and left out.
+fn open_stored_listeners(registry: &Registry, listeners: &Listeners) {
+    for entity in registry.snapshot().list(Kind::Listener, None) {
+        let Some(listener) = entity.as_kind::<Listener>() else {
+            continue;
+        };
+        match listeners.bind(&sockets::spec(entity.id, listener)) {
+            Ok(bound) => bound.activate(),
+            Err(error) => tracing::error!(%error, listener = %listener.name, "not opened"),
+        }
+    }
+}
+
+impl Site<'_> {
+    fn access_log(&self) -> Result<Option<(AccessLog, access_log::Writer)>, Fault> {
+        let Some(format) = self.settings.log.access else {
+            return Ok(None);
+        };
+        let format = match format {
+            config::Format::Text => access_log::Format::Text,
+            config::Format::Json => access_log::Format::Json,
+        };
+        let sink = logging::access_sink(self.settings.log.access_path.as_deref())?;
+        AccessLog::start(format, sink, &self.metrics)
+            .map(Some)
+            .map_err(Fault::machine)
+    }
+
+    fn shared(&self, log: Option<AccessLog>, local: Arc<LateService>) -> Result<Shared, Fault> {
+        let limits = &self.settings.limits;
+        let name = format!("sluicegate-{}", Id::random());
+        Ok(Shared {
+            current: Arc::clone(&self.current),
+            trusted: self.trusted()?,
+            instance: Instance::new(&name).ok_or_else(|| Fault::machine("no name for Via"))?,
+            head: HeadLimits {
+                line_bytes_max: limits.request_line_max,
+                field_bytes_max: limits.header_field_max,
+                fields_max: limits.header_count_max,
+                head_bytes_max: limits.header_section_max,
+            },
+            body_bytes_max: limits.body_max,
+            local: Some(local),
+            gateway_traffic: self.settings.gateway.proxy_traffic,
+            routes: Routes::register(&self.metrics).map_err(Fault::machine)?,
+            totals: Totals::register(&self.metrics).map_err(Fault::machine)?,
+            log,
+        })
+    }
+
+    fn trusted(&self) -> Result<TrustedProxies, Fault> {
+        let networks: Vec<_> = self
+            .settings
+            .proxy
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        TrustedProxies::parse(networks.iter().map(String::as_str))
+            .map_err(|error| Fault::new(Concern::Settings, error))
+    }
+
+    fn listeners(&self, shared: &Arc<Shared>) -> Result<Listeners, Fault> {
+        let proxy = &self.settings.proxy;
+        let trust = TrustStore::prepare(proxy.ca_file.as_deref(), &self.settings.data);
+        let upstreams = Upstreams {
+            trust: trust.map_err(Fault::machine)?,
+            idle_connections: proxy.upstream_idle_max,
+            attempts: usize::from(proxy.retries_max) + 1,
+        };
+        let workers = proxy.workers.map_or_else(cores, usize::from);
+        let limits = limits(&self.settings.limits);
+        let tls = Arc::new(TableTls(Arc::clone(&self.current)));
+        let app = |_| Gateway::new(Arc::clone(shared), random_seed());
+        Ok(net::start(workers, &upstreams, limits, tls, app)?)
+    }
+
+    /// Reserves every address of the settings.
+    fn bind(&self, listeners: &Listeners) -> Result<Vec<Bound>, Fault> {
+        let proxy = &self.settings.proxy;
+        let gateway = &self.settings.gateway;
+        let http = proxy
+            .http
+            .iter()
+            .map(|address| ("http", "proxy.http", Scheme::Http, *address));
+        let https = proxy
+            .https
+            .iter()
+            .map(|at| ("https", "proxy.https", Scheme::Https, *at));
+        let dialect = gateway.enabled.then_some(gateway.listen);
+        let dialect = dialect
+            .iter()
+            .map(|address| ("gateway", "gateway.listen", Scheme::Http, *address));
+        let all = http.chain(https).chain(dialect);
+        all.map(|(name, key, scheme, address)| {
+            let role = if name == "gateway" {
+                Role::Gateway
+            } else {
+                Role::Proxy
+            };
+            let (name, proxy_protocol) = (name.into(), false);
+            let spec = Spec {
+                id: None,
+                name,
+                address,
+                scheme,
+                proxy_protocol,
+                role,
+            };
+            listeners
+                .bind(&spec)
+                .map_err(|error| port_fault(&error, key))
+        })
+        .collect()
+    }
+
+    async fn bind_admin(&self) -> Result<TcpListener, Fault> {
+        let listen = self.settings.admin.listen;
+        let bound = TcpListener::bind(listen).await;
+        bound.map_err(|error| port_fault(&format!("{listen}: {error}"), "admin.listen"))
+    }
+
+    fn registry(
+        &self,
+        store: Box<dyn Store>,
+        listeners: &Listeners,
+    ) -> Result<(Registry, Vec<Problem>), Fault> {
+        let sessions = Sessions::new().map_err(Fault::machine)?;
+        let default_tls = default_tls(&sessions)?;
+        let names = Resolver::spawn(&Servers::System).map_err(Fault::machine)?;
+        let sockets: Box<dyn Sockets> = Box::new(sockets::DataPlane {
+            listeners: listeners.clone(),
+            runtime: Handle::current(),
+            grace: self.settings.proxy.drain_timeout,
+        });
+        let parts = Parts {
+            store,
+            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls)),
+            sockets,
+            current: Arc::clone(&self.current),
+            names,
+            metrics: ConfigMetrics::register(&self.metrics).map_err(Fault::machine)?,
+            published: self.probes(),
+        };
+        let (registry, problems) = registry::open(parts)?;
+        for problem in &problems {
+            tracing::error!(%problem, "left out of the table");
+        }
+        Ok((registry, problems))
+    }
+
+    /// Active checks of the pools in use; the closure tells them that there is a new table.
+    fn probes(&self) -> Box<dyn Fn() + Send> {
+        let (told, mut published) = watch::channel(());
+        let (prober, current) = (
+            Prober::spawn(self.client.clone()),
+            Arc::clone(&self.current),
+        );
+        tokio::spawn(async move {
+            loop {
+                let table = current.load();
+                let checked = table.backends().filter(|(pool, _)| pool.is_checked());
+                prober.follow(checked.map(|(pool, _)| Arc::clone(pool)).collect());
+                drop(table);
+                if published.changed().await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(PROBES_FOLLOW_AFTER).await;
+            }
+        });
+        Box::new(move || {
+            let _ = told.send(());
+        })
+    }
+
+    fn dialect(&self, registry: &Registry) -> Option<Arc<dyn LocalService>> {
+        let settings = &self.settings.gateway;
+        let timeout = settings.refresh_timeout;
+        let fetch = Arc::new(local::Documents {
+            client: self.client.clone(),
+            timeout,
+        });
+        let dialect = GatewayDialect::new(registry.clone(), fetch, dialect_settings(settings));
+        let router = gateway::router(dialect);
+        let service = local::Dialect {
+            router,
+            runtime: Handle::current(),
+        };
+        settings
+            .enabled
+            .then(|| Arc::new(service) as Arc<dyn LocalService>)
+    }
+
+    fn admin(&self, registry: &Registry, observed: Observed) -> Result<Router, Fault> {
+        let admin = Admin {
+            access: Arc::new(self.access()?),
+            calls_per_second: self.calls_per_second(),
+            calls: Calls::register(&self.metrics).map_err(Fault::machine)?,
+        };
+        let metrics = self.metrics.clone();
+        let shared = Arc::clone(&observed.shared);
+        Ok(admin.native(Native {
+            registry: registry.clone(),
+            explain: Arc::new(move |question| answers::explain(&shared, question)),
+            observe: Arc::new(move || observed.now()),
+            metrics: Arc::new(move || String::from_utf8_lossy(&metrics.render()).into_owned()),
+            started: self.started,
+        }))
+    }
+
+    fn access(&self) -> Result<Access, Fault> {
+        let admin = &self.settings.admin;
+        if admin.tokens.is_empty() {
+            return Ok(Access::Open { hosts: Vec::new() });
+        }
+        let token = |token: &config::Token| {
+            let role = match token.role {
+                config::Role::Read => crate::admin::auth::Role::Read,
+                config::Role::Write => crate::admin::auth::Role::Write,
+            };
+            Token::new(&token.token, role).map_err(|why| Fault::new(Concern::Settings, why))
+        };
+        Ok(Access::Tokens(
+            admin.tokens.iter().map(token).collect::<Result<_, _>>()?,
+        ))
+    }
+
+    /// On loopback only whoever configures the gateway calls, as fast as it likes.
+    fn calls_per_second(&self) -> Option<NonZeroU32> {
+        let is_local = self.settings.admin.listen.ip().is_loopback();
+        NonZeroU32::new(self.settings.limits.admin_rate_max).filter(|_| !is_local)
+    }
+}
+
+/// How long after a publication probes take note of it, so that a burst of writes costs one look.
+const PROBES_FOLLOW_AFTER: Duration = Duration::from_millis(50);
+
+/// Where the data plane is asked how it fares.
+struct Observed {
+    shared: Arc<Shared>,
+    ready: Arc<AtomicBool>,
+    problems: Arc<[Problem]>,
+}
+
+impl Observed {
+    fn now(&self) -> crate::admin::status::Observed {
+        answers::observe(
+            &self.shared,
+            self.ready.load(Ordering::Acquire),
+            &self.problems,
+        )
+    }
+}
+
+/// The certificates of the current table, for the next handshake.
+struct TableTls(Arc<Current>);
+
+impl TlsConfigs for TableTls {
+    fn config(&self, sni: Option<&str>) -> Option<Arc<rustls::ServerConfig>> {
+        self.0.load().tls(sni).cloned()
+    }
+}
+
+/// The dialect's service, which is made after the workers that ask for it.
+#[derive(Debug, Default)]
+struct LateService(std::sync::OnceLock<Arc<dyn LocalService>>);
+
+impl LateService {
+    fn set(&self, service: Option<Arc<dyn LocalService>>) {
+        if let Some(service) = service {
+            // Set once, here.
+            let _ = self.0.set(service);
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl LocalService for LateService {
+    fn owns(&self, path: &str) -> bool {
+        self.0.get().is_some_and(|service| service.owns(path))
+    }
+
+    async fn answer(&self, request: http::Request<bytes::Bytes>) -> http::Response<bytes::Bytes> {
+        match self.0.get() {
+            Some(service) => service.answer(request).await,
+            None => http::Response::default(),
+        }
+    }
+}
+
+/// Shown to TLS clients until an operator brings a certificate for their name.
+fn default_tls(sessions: &Sessions) -> Result<Arc<rustls::ServerConfig>, Fault> {
+    let certificate = tls::generate(&["localhost".to_owned()]).map_err(Fault::machine)?;
+    let key = tls::certified(&certificate, &tls::provider()).map_err(Fault::machine)?;
+    Ok(tls::server_config(key, sessions))
+}
+
+fn port_fault(error: &dyn std::fmt::Display, key: &str) -> Fault {
+    let variable = key.to_uppercase().replace('.', "_");
+    Fault::machine(format!(
+        "{error}; free the port, or set {key} (SLUICEGATE_{variable}) to another"
+    ))
+}
+
+fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
+    gateway::Settings {
+        service_management: settings.service_management,
+        legacy_bool: settings.legacy_bool,
+        unreachable: match settings.drop_unreachable {
+            true => gateway::Unreachable::Drop,
+            false => gateway::Unreachable::Keep,
+        },
+        token: settings.token.clone(),
+        title: gateway::Title {
+            title: settings.title.as_str().into(),
+            version: settings.version.as_str().into(),
+        },
+        fetch_timeout: settings.refresh_timeout,
+        fetches_max: settings.refresh_concurrency,
+        ..gateway::Settings::default()
+    }
+}
+
+fn limits(settings: &config::Limits) -> Limits {
+    let defaults = Limits::default();
+    let per_address = settings.connections_per_address_max;
+    Limits {
+        request_line: settings.request_line_max,
+        head: settings.header_section_max,
+        fields: settings.header_count_max,
+        field: settings.header_field_max,
+        head_time: settings.header_timeout,
+        idle: settings.keepalive_timeout,
+        handshake: settings.tls_handshake_timeout,
+        rate: u64::from(settings.body_rate_min),
+        grace: settings.body_rate_grace,
+        body_stall: settings.body_read_timeout,
+        write_stall: settings.response_stall_timeout,
+        chunk_extensions: settings.chunk_extension_max,
+        trailers: settings.trailer_max,
+        h2_streams: settings.h2_streams_max,
+        h2_headers: settings.h2_header_list_max,
+        h2_idle: settings.keepalive_timeout,
+        h2_control_frames: settings.h2_control_frames_max,
+        h2_control_window: settings.h2_window,
+        connections: settings.connections_max.unwrap_or(defaults.connections),
+        connections_per_address: (per_address > 0).then_some(per_address),
+        ..defaults
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Two random words.
+fn random_seed() -> [u64; 2] {
+    let id = u128::from_ne_bytes(*Id::random().as_bytes());
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the halves are what is wanted"
+    )]
+    let halves = [(id >> 64) as u64, id as u64];
+    halves
+}

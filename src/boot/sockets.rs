@@ -1,0 +1,67 @@
+//! Joins the registry's listeners to the data plane's sockets.
+
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::model::{Id, Listener, ListenerProtocol};
+use crate::net::{Bound, Listeners, Spec};
+use crate::proxy::connection::{Role, Scheme};
+use crate::registry::{Reservation, Sockets};
+
+/// The data plane's listeners, as the registry opens and closes them. Called from the registry's own
+/// thread, which may wait.
+#[derive(Clone, Debug)]
+pub(super) struct DataPlane {
+    pub(super) listeners: Listeners,
+    pub(super) runtime: Handle,
+    /// How long requests of a removed listener may take.
+    pub(super) grace: Duration,
+}
+
+struct Reserved {
+    plane: DataPlane,
+    id: Id,
+    bound: Bound,
+}
+
+impl Sockets for DataPlane {
+    fn reserve(&mut self, id: Id, listener: &Listener) -> Result<Box<dyn Reservation>, String> {
+        let bound = self
+            .listeners
+            .bind(&spec(id, listener))
+            .map_err(|error| error.to_string())?;
+        Ok(Box::new(Reserved {
+            plane: self.clone(),
+            id,
+            bound,
+        }))
+    }
+
+    /// The port is free when this returns.
+    fn close(&mut self, id: Id) {
+        self.runtime.block_on(self.listeners.remove(id, self.grace));
+    }
+}
+
+impl Reservation for Reserved {
+    /// Clients that come between the two wait in the new sockets' queues.
+    fn activate(mut self: Box<Self>) {
+        self.plane.close(self.id);
+        self.bound.activate();
+    }
+}
+
+pub(super) fn spec(id: Id, listener: &Listener) -> Spec {
+    Spec {
+        id: Some(id),
+        name: listener.name.as_str().into(),
+        address: listener.socket(),
+        scheme: match listener.protocol {
+            ListenerProtocol::Http => Scheme::Http,
+            ListenerProtocol::Https => Scheme::Https,
+        },
+        proxy_protocol: listener.proxy_protocol,
+        role: Role::Proxy,
+    }
+}

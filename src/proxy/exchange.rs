@@ -1,0 +1,130 @@
+//! One request in flight: what is known of it so far, from its first byte to its log line.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Role};
+use super::failure::Failure;
+use super::request_id::RequestId;
+use crate::metrics::InFlight;
+use crate::reply;
+use crate::reply::Shape;
+use crate::table::{Route, Service};
+use crate::upstream::{Pick, Tried};
+
+/// A request in flight. Holds what it uses and not the table it came from, so that a websocket does
+/// not keep an old table alive.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) connection: Option<Arc<Connection>>,
+    pub(super) started: Instant,
+    pub(super) request_id: Option<RequestId>,
+    pub(super) client: IpAddr,
+    pub(super) matched: Option<Matched>,
+    pub(super) attempt: Attempt,
+    pub(super) outcome: Outcome,
+}
+
+/// Where the request goes.
+#[derive(Debug)]
+pub(super) struct Matched {
+    pub(super) route: Arc<Route>,
+    pub(super) service: Arc<Service>,
+    /// The path and query to send, where they are not the client's own.
+    pub(super) sent: Option<Vec<u8>>,
+    /// Bytes of the normalised path that the route strips.
+    pub(super) stripped: usize,
+    /// What consistent hashing spreads by.
+    pub(super) key: u64,
+    pub(super) body_bytes_max: u64,
+    /// Counts the request as under way, whatever becomes of it.
+    pub(super) in_flight: InFlight,
+}
+
+/// The attempts so far, and the one under way.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    pub(super) count: u16,
+    pub(super) tried: Tried,
+    pub(super) pick: Option<Pick>,
+    /// When the first began.
+    pub(super) began: Option<Instant>,
+    /// Whether the one under way uses a connection that served others before.
+    pub(super) reused: bool,
+    /// When its response began.
+    pub(super) answered: Option<Instant>,
+}
+
+/// How it ended, as far as it has.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) reply: Option<reply::Kind>,
+    pub(super) failure: Option<Failure>,
+    /// Body bytes that came from the client.
+    pub(super) received: u64,
+    /// The status that was sent.
+    pub(super) status: u16,
+}
+
+impl Exchange {
+    pub(super) fn begin(connection: Option<Arc<Connection>>, now: Instant) -> Self {
+        let client = connection
+            .as_ref()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.client.ip());
+        Self {
+            connection,
+            started: now,
+            request_id: None,
+            client,
+            matched: None,
+            attempt: Attempt::default(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// Which clients read the gateway's own replies.
+    pub(super) fn shape(&self) -> Shape {
+        match self.role() {
+            Role::Proxy => Shape::Native,
+            Role::Gateway => Shape::Gateway,
+        }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.connection
+            .as_ref()
+            .map_or(Role::Proxy, |connection| connection.entrance.role)
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_tls())
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.connection
+            .as_ref()
+            .map_or(0, |connection| connection.local.port())
+    }
+
+    pub(super) fn server_name(&self) -> Option<&str> {
+        self.connection.as_ref()?.sni()
+    }
+
+    pub(super) fn service(&self) -> Option<&Arc<Service>> {
+        self.matched.as_ref().map(|matched| &matched.service)
+    }
+
+    /// Time from the first attempt's beginning to the first byte of the response.
+    pub(super) fn upstream_time(&self) -> Option<Duration> {
+        Some(self.attempt.answered?.duration_since(self.attempt.began?))
+    }
+
+    /// Whether the service's retries allow another attempt.
+    pub(super) fn has_attempts_left(&self) -> bool {
+        let retries = self.service().map_or(0, |service| service.spec().retries);
+        self.attempt.count <= retries
+    }
+}

@@ -1,0 +1,525 @@
+//! What went wrong while a request was forwarded: who failed, how, whether another attempt is safe,
+//! and what the client is told. The one place where pingora's errors become ours.
+
+use std::error::Error as StdError;
+use std::io;
+
+use http::Method;
+use pingora::{Error, ErrorSource, ErrorType, RetryType};
+
+use crate::reply;
+use crate::reply::Reply;
+use crate::upstream::Outcome;
+
+/// Our own reasons on their way through pingora's hooks.
+pub const NO_ENDPOINT: ErrorType = ErrorType::new("no_endpoint");
+pub const NAME_RESOLUTION: ErrorType = ErrorType::new("name_resolution");
+pub const BODY_TOO_LARGE: ErrorType = ErrorType::new("body_too_large");
+pub const TOO_SLOW: ErrorType = ErrorType::new("too_slow");
+/// An upstream's response that we will not pass on.
+pub const BAD_RESPONSE: ErrorType = ErrorType::new("bad_response");
+
+/// Who failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Client,
+    Upstream,
+    Gateway,
+}
+
+/// Declares every kind of failure with its side and its label.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident $side:ident $label:literal;)*) => {
+        /// How it failed. The list is closed: it labels metrics and log lines.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            pub const fn side(self) -> Side {
+                match self { $(Self::$kind => Side::$side,)* }
+            }
+
+            /// The word in metrics and log lines.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$kind => $label,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    NoEndpoint Gateway "no_endpoint";
+    NameResolution Gateway "name_resolution";
+    Internal Gateway "internal";
+    ConnectRefused Upstream "connect_refused";
+    ConnectTimeout Upstream "connect_timeout";
+    /// No route to the host or network.
+    Unreachable Upstream "unreachable";
+    ConnectFailed Upstream "connect_failed";
+    TlsTimeout Upstream "tls_timeout";
+    TlsHandshake Upstream "tls_handshake";
+    /// The endpoint's certificate was not accepted.
+    Certificate Upstream "certificate";
+    WriteTimeout Upstream "write_timeout";
+    WriteFailed Upstream "write_failed";
+    ReadTimeout Upstream "read_timeout";
+    /// The connection ended in good order, but too early.
+    Closed Upstream "closed";
+    Reset Upstream "reset";
+    InvalidResponse Upstream "invalid_response";
+    /// HTTP/2 broke down; the stream or the connection was given up.
+    Protocol Upstream "protocol";
+    ClientGone Client "client_gone";
+    ClientTimeout Client "client_timeout";
+    ClientMalformed Client "client_malformed";
+    BodyTooLarge Client "body_too_large";
+}
+
+/// Whether any byte of the request may have reached the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Nothing,
+    Something,
+}
+
+/// Whether the client has seen any byte of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    Nothing,
+    Something,
+}
+
+/// Whether the request's body can be sent again from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    Replayable,
+    Spent,
+}
+
+/// How far the attempt had come when it failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    pub method: &'a Method,
+    pub sent: Sent,
+    pub answered: Answered,
+    pub body: Body,
+}
+
+/// Whether another attempt is safe. Whether there is budget for one is the caller's to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    Safe,
+    Never,
+}
+
+/// One failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub side: Side,
+    pub kind: Kind,
+    pub retry: Retry,
+}
+
+/// What the log says of a client that left before its answer (nginx's number).
+pub const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Failure {
+    /// Judges `error`, which ended an attempt that had come as far as `progress` says.
+    pub fn of(error: &Error, progress: &Progress<'_>) -> Self {
+        let kind = kind(error);
+        let unprocessed = progress.sent == Sent::Nothing || is_unprocessed(error, kind);
+        Self {
+            side: kind.side(),
+            kind,
+            retry: retry(kind, unprocessed, progress),
+        }
+    }
+
+    /// What the endpoint's passive check hears; nothing where it is not to blame.
+    pub const fn observed(&self) -> Option<Outcome> {
+        match self.kind {
+            Kind::ConnectRefused
+            | Kind::Unreachable
+            | Kind::ConnectFailed
+            | Kind::TlsHandshake
+            | Kind::Certificate => Some(Outcome::ConnectFailed),
+            Kind::ConnectTimeout | Kind::TlsTimeout | Kind::WriteTimeout | Kind::ReadTimeout => {
+                Some(Outcome::TimedOut)
+            }
+            Kind::WriteFailed
+            | Kind::Closed
+            | Kind::Reset
+            | Kind::InvalidResponse
+            | Kind::Protocol => Some(Outcome::Broken),
+            Kind::NoEndpoint
+            | Kind::NameResolution
+            | Kind::Internal
+            | Kind::ClientGone
+            | Kind::ClientTimeout
+            | Kind::ClientMalformed
+            | Kind::BodyTooLarge => None,
+        }
+    }
+
+    /// The word in metrics and log lines.
+    pub const fn cause(&self) -> &'static str {
+        self.kind.label()
+    }
+
+    /// What the client is told; `None` where it is not there any more.
+    pub fn reply(&self) -> Option<Reply> {
+        Some(match self.kind {
+            Kind::NoEndpoint => reply::no_endpoint(RETRY_AFTER_SECONDS),
+            Kind::NameResolution => reply::name_resolution_failed(),
+            Kind::Internal => reply::Kind::Internal.into(),
+            Kind::ConnectRefused
+            | Kind::Unreachable
+            | Kind::ConnectFailed
+            | Kind::TlsHandshake
+            | Kind::Certificate => reply::connect_failed(),
+            Kind::ConnectTimeout | Kind::TlsTimeout | Kind::WriteTimeout | Kind::ReadTimeout => {
+                reply::gateway_timeout()
+            }
+            Kind::WriteFailed
+            | Kind::Closed
+            | Kind::Reset
+            | Kind::InvalidResponse
+            | Kind::Protocol => reply::bad_gateway(),
+            Kind::ClientTimeout => reply::request_timeout(),
+            Kind::ClientMalformed => reply::bad_request("the request body is malformed"),
+            Kind::BodyTooLarge => reply::payload_too_large(),
+            Kind::ClientGone => return None,
+        })
+    }
+
+    /// The status for the log: the reply's in its native shape, or 499.
+    pub fn status(&self) -> u16 {
+        self.reply().map_or(CLIENT_CLOSED_REQUEST, |reply| {
+            reply.status(reply::Shape::Native).as_u16()
+        })
+    }
+}
+
+/// When a client may ask again after no endpoint was available: about one round of health checks.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Safe if nothing was sent, or if sending it twice means the same as once (RFC 9110 §9.2.2) and
+/// there is something to send again; never once the client has seen an answer.
+fn retry(kind: Kind, unprocessed: bool, progress: &Progress<'_>) -> Retry {
+    let again = unprocessed || progress.method.is_idempotent();
+    let possible =
+        progress.answered == Answered::Nothing && progress.body == Body::Replayable && again;
+    match kind.side() {
+        Side::Upstream if possible => Retry::Safe,
+        Side::Upstream | Side::Client | Side::Gateway => Retry::Never,
+    }
+}
+
+/// Whether the endpoint cannot have acted on the request: no connection came about, or HTTP/2 said
+/// so (REFUSED_STREAM, GOAWAY; RFC 9113 §8.7), which pingora marks as safe.
+fn is_unprocessed(error: &Error, kind: Kind) -> bool {
+    match kind {
+        Kind::ConnectRefused
+        | Kind::ConnectTimeout
+        | Kind::Unreachable
+        | Kind::ConnectFailed
+        | Kind::TlsTimeout
+        | Kind::TlsHandshake
+        | Kind::Certificate => true,
+        Kind::Protocol => matches!(error.retry, RetryType::Decided(true)),
+        Kind::NoEndpoint
+        | Kind::NameResolution
+        | Kind::Internal
+        | Kind::WriteTimeout
+        | Kind::WriteFailed
+        | Kind::ReadTimeout
+        | Kind::Closed
+        | Kind::Reset
+        | Kind::InvalidResponse
+        | Kind::ClientGone
+        | Kind::ClientTimeout
+        | Kind::ClientMalformed
+        | Kind::BodyTooLarge => false,
+    }
+}
+
+fn kind(error: &Error) -> Kind {
+    if let Some(kind) = own(&error.etype) {
+        return kind;
+    }
+    match error.esource {
+        ErrorSource::Downstream => client(error),
+        ErrorSource::Upstream => upstream(error),
+        // Connectors leave the source open; nobody else makes errors of their types.
+        ErrorSource::Unset | ErrorSource::Internal => connecting(error).unwrap_or(Kind::Internal),
+    }
+}
+
+/// Reasons that we ourselves gave.
+fn own(etype: &ErrorType) -> Option<Kind> {
+    Some(match etype {
+        t if *t == NO_ENDPOINT => Kind::NoEndpoint,
+        t if *t == NAME_RESOLUTION => Kind::NameResolution,
+        t if *t == BODY_TOO_LARGE => Kind::BodyTooLarge,
+        t if *t == TOO_SLOW => Kind::ClientTimeout,
+        t if *t == BAD_RESPONSE => Kind::InvalidResponse,
+        ErrorType::HTTPStatus(413) => Kind::BodyTooLarge,
+        ErrorType::HTTPStatus(408) => Kind::ClientTimeout,
+        ErrorType::HTTPStatus(400..=499) => Kind::ClientMalformed,
+        ErrorType::HTTPStatus(502) => Kind::InvalidResponse,
+        ErrorType::HTTPStatus(504) => Kind::ReadTimeout,
+        _ => return None,
+    })
+}
+
+fn client(error: &Error) -> Kind {
+    match error.etype {
+        ErrorType::ReadTimedout => Kind::ClientTimeout,
+        // The transport's own verdicts on what it read, told by `io::ErrorKind`.
+        ErrorType::ReadError if caused_by(error, &[io::ErrorKind::TimedOut]) => Kind::ClientTimeout,
+        ErrorType::ReadError if caused_by(error, &[io::ErrorKind::InvalidData]) => {
+            Kind::ClientMalformed
+        }
+        ErrorType::InvalidHTTPHeader
+        | ErrorType::H1Error
+        | ErrorType::InvalidH2
+        | ErrorType::Custom(_)
+        | ErrorType::CustomCode(..) => Kind::ClientMalformed,
+        ErrorType::InternalError | ErrorType::UnknownError => Kind::Internal,
+        // A reset stream, a broken connection, a reader that stopped reading: nobody to answer.
+        _ => Kind::ClientGone,
+    }
+}
+
+fn upstream(error: &Error) -> Kind {
+    if let Some(kind) = connecting(error) {
+        return kind;
+    }
+    match error.etype {
+        ErrorType::ReadTimedout => Kind::ReadTimeout,
+        ErrorType::WriteTimedout => Kind::WriteTimeout,
+        ErrorType::WriteError => Kind::WriteFailed,
+        ErrorType::ReadError | ErrorType::ConnectionClosed if is_reset(error) => Kind::Reset,
+        ErrorType::ReadError | ErrorType::ConnectionClosed => Kind::Closed,
+        ErrorType::H2Error | ErrorType::InvalidH2 | ErrorType::H2Downgrade => Kind::Protocol,
+        ErrorType::InternalError | ErrorType::UnknownError => Kind::Internal,
+        _ => Kind::InvalidResponse,
+    }
+}
+
+/// Failures on the way to an established connection.
+fn connecting(error: &Error) -> Option<Kind> {
+    Some(match error.etype {
+        ErrorType::ConnectRefused => Kind::ConnectRefused,
+        ErrorType::ConnectTimedout => Kind::ConnectTimeout,
+        ErrorType::ConnectNoRoute => Kind::Unreachable,
+        ErrorType::ConnectError
+        | ErrorType::ConnectProxyFailure
+        | ErrorType::SocketError
+        | ErrorType::BindError => Kind::ConnectFailed,
+        ErrorType::TLSHandshakeTimedout => Kind::TlsTimeout,
+        ErrorType::InvalidCert => Kind::Certificate,
+        ErrorType::TLSHandshakeFailure
+        | ErrorType::TLSWantX509Lookup
+        | ErrorType::HandshakeError => match causes(error).any(is_certificate) {
+            true => Kind::Certificate,
+            false => Kind::TlsHandshake,
+        },
+        _ => return None,
+    })
+}
+
+/// The chain behind an error, the nearest cause first.
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let first = error
+        .cause
+        .as_deref()
+        .map(|cause| -> &(dyn StdError + 'static) { cause });
+    std::iter::successors(first, |cause| below(*cause))
+}
+
+/// pingora's errors and `io::Error` keep their cause beside `source`.
+fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    if let Some(error) = error.downcast_ref::<Box<Error>>() {
+        return error.cause.as_deref().map(|cause| cause as _);
+    }
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return error.cause.as_deref().map(|cause| cause as _);
+    }
+    match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
+        Some(Some(inner)) => Some(inner as _),
+        Some(None) | None => error.source(),
+    }
+}
+
+fn is_certificate(cause: &(dyn StdError + 'static)) -> bool {
+    matches!(
+        cause.downcast_ref::<rustls::Error>(),
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
+}
+
+fn is_reset(error: &Error) -> bool {
+    caused_by(
+        error,
+        &[io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe],
+    )
+}
+
+/// Whether an I/O error of one of these kinds stands behind `error`.
+fn caused_by(error: &Error, kinds: &[io::ErrorKind]) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| kinds.contains(&cause.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: Progress<'_> = Progress {
+        method: &Method::GET,
+        sent: Sent::Something,
+        answered: Answered::Nothing,
+        body: Body::Replayable,
+    };
+    const POST: Progress<'_> = Progress {
+        method: &Method::POST,
+        ..GET
+    };
+
+    fn up(etype: ErrorType) -> Failure {
+        Failure::of(&Error::new_up(etype), &GET)
+    }
+
+    fn down(etype: ErrorType) -> Failure {
+        Failure::of(&Error::new_down(etype), &GET)
+    }
+
+    #[test]
+    fn labels_are_distinct() {
+        let mut labels: Vec<_> = Kind::ALL.iter().map(|kind| kind.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn each_upstream_failure_has_its_kind_and_status() {
+        for (etype, kind, status) in [
+            (ErrorType::ConnectRefused, Kind::ConnectRefused, 502),
+            (ErrorType::ConnectNoRoute, Kind::Unreachable, 502),
+            (ErrorType::ConnectError, Kind::ConnectFailed, 502),
+            (ErrorType::ConnectTimedout, Kind::ConnectTimeout, 504),
+            (ErrorType::TLSHandshakeFailure, Kind::TlsHandshake, 502),
+            (ErrorType::TLSHandshakeTimedout, Kind::TlsTimeout, 504),
+            (ErrorType::InvalidCert, Kind::Certificate, 502),
+            (ErrorType::ReadTimedout, Kind::ReadTimeout, 504),
+            (ErrorType::WriteTimedout, Kind::WriteTimeout, 504),
+            (ErrorType::WriteError, Kind::WriteFailed, 502),
+            (ErrorType::ConnectionClosed, Kind::Closed, 502),
+            (ErrorType::InvalidHTTPHeader, Kind::InvalidResponse, 502),
+            (
+                ErrorType::Custom("InvalidChunk"),
+                Kind::InvalidResponse,
+                502,
+            ),
+            (ErrorType::H2Error, Kind::Protocol, 502),
+            (NO_ENDPOINT, Kind::NoEndpoint, 503),
+            (NAME_RESOLUTION, Kind::NameResolution, 503),
+            (BAD_RESPONSE, Kind::InvalidResponse, 502),
+        ] {
+            let failure = up(etype);
+            assert_eq!((failure.kind, failure.status()), (kind, status));
+        }
+    }
+
+    #[test]
+    fn each_client_failure_has_its_kind_and_status() {
+        for (etype, kind, status) in [
+            (ErrorType::ReadError, Kind::ClientGone, 499),
+            (ErrorType::WriteError, Kind::ClientGone, 499),
+            (ErrorType::WriteTimedout, Kind::ClientGone, 499),
+            (ErrorType::ConnectionClosed, Kind::ClientGone, 499),
+            (ErrorType::H2Error, Kind::ClientGone, 499),
+            (ErrorType::ReadTimedout, Kind::ClientTimeout, 408),
+            (TOO_SLOW, Kind::ClientTimeout, 408),
+            (ErrorType::InvalidHTTPHeader, Kind::ClientMalformed, 400),
+            (
+                ErrorType::Custom("InvalidChunk"),
+                Kind::ClientMalformed,
+                400,
+            ),
+            (ErrorType::HTTPStatus(413), Kind::BodyTooLarge, 413),
+            (BODY_TOO_LARGE, Kind::BodyTooLarge, 413),
+        ] {
+            let failure = down(etype);
+            assert_eq!((failure.kind, failure.status()), (kind, status));
+            assert_eq!(failure.retry, Retry::Never);
+            assert_eq!(failure.reply().is_none(), status == 499);
+        }
+    }
+
+    #[test]
+    fn causes_tell_a_reset_from_an_end_and_a_bad_certificate_from_a_bad_handshake() {
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let error = Error::because(ErrorType::ReadError, "reading", reset).into_up();
+        assert_eq!(Failure::of(&error, &GET).kind, Kind::Reset);
+        let wrapped = error.more_context("around it");
+        assert_eq!(Failure::of(&wrapped, &GET).kind, Kind::Reset);
+
+        let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let bad = io::Error::new(io::ErrorKind::InvalidData, bad);
+        let error = Error::because(ErrorType::TLSHandshakeFailure, "tls", bad).into_up();
+        assert_eq!(Failure::of(&error, &GET).kind, Kind::Certificate);
+    }
+
+    #[test]
+    fn the_transports_verdict_on_a_body_is_kept() {
+        let failure = |kind: io::ErrorKind| {
+            let error = Error::because(ErrorType::ReadError, "reading", io::Error::from(kind));
+            Failure::of(&error.into_down(), &GET).kind
+        };
+        assert_eq!(failure(io::ErrorKind::TimedOut), Kind::ClientTimeout);
+        assert_eq!(failure(io::ErrorKind::InvalidData), Kind::ClientMalformed);
+        assert_eq!(failure(io::ErrorKind::ConnectionReset), Kind::ClientGone);
+    }
+
+    #[test]
+    fn a_connector_need_not_say_whose_error_it_is() {
+        let error = Error::new(ErrorType::ConnectRefused);
+        assert_eq!(Failure::of(&error, &GET).kind, Kind::ConnectRefused);
+        let error = Error::new_in(ErrorType::InternalError);
+        assert_eq!(Failure::of(&error, &GET).status(), 500);
+    }
+
+    #[test]
+    fn another_attempt_is_safe_only_if_nothing_was_sent_or_twice_means_once() {
+        let retry = |etype: ErrorType, progress: Progress<'_>| {
+            Failure::of(&Error::new_up(etype), &progress).retry
+        };
+        let closed = || ErrorType::ConnectionClosed;
+        let refused = || ErrorType::ConnectRefused;
+        assert_eq!(retry(closed(), GET), Retry::Safe);
+        assert_eq!(retry(closed(), POST), Retry::Never);
+        assert_eq!(retry(refused(), POST), Retry::Safe);
+        let sent = Sent::Nothing;
+        assert_eq!(retry(closed(), Progress { sent, ..POST }), Retry::Safe);
+        let body = Body::Spent;
+        assert_eq!(retry(closed(), Progress { body, ..GET }), Retry::Never);
+        assert_eq!(retry(refused(), Progress { body, ..GET }), Retry::Never);
+        let answered = Answered::Something;
+        assert_eq!(retry(closed(), Progress { answered, ..GET }), Retry::Never);
+        assert_eq!(retry(NO_ENDPOINT, GET), Retry::Never);
+    }
+
+    #[test]
+    fn a_refused_http2_stream_is_safe_for_any_method() {
+        let mut error = Error::new_up(ErrorType::H2Error);
+        assert_eq!(Failure::of(&error, &POST).retry, Retry::Never);
+        error.set_retry(true);
+        assert_eq!(Failure::of(&error, &POST).retry, Retry::Safe);
+    }
+}

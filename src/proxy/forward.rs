@@ -1,0 +1,235 @@
+//! Towards the endpoint: which connection serves the request, and what the request becomes on it.
+
+use std::time::Duration;
+
+use http::header::{CONNECTION, HOST, UPGRADE, VIA};
+use http::{HeaderMap, HeaderValue};
+use pingora::http::RequestHeader;
+use pingora::upstreams::peer::{ALPN, HttpPeer};
+
+use super::authority::authority as authority_of;
+use super::exchange::{Exchange, Matched};
+use super::headers::{Edit, Forward, Instance, Switch, impostors, request_hop_by_hop, switch};
+use super::request_id::X_REQUEST_ID;
+use crate::model::{self, HashOn, Protocol};
+use crate::table::{Service, authority};
+use crate::upstream::{self, Pick};
+
+/// Streams that one HTTP/2 connection to an endpoint carries at the same time.
+const H2_STREAMS_MAX: usize = 100;
+
+/// An idle upstream connection is closed after this time; shorter than the 60 s and more that
+/// servers keep theirs, so that we seldom send into one that is closing.
+const IDLE: Duration = Duration::from_secs(50);
+
+/// The connection that an attempt on `pick` needs.
+pub(super) fn peer(service: &Service, pick: &Pick) -> HttpPeer {
+    let spec = service.spec();
+    let tls = spec.protocol.is_tls();
+    let name = if tls {
+        server_name(service, pick)
+    } else {
+        String::new()
+    };
+    let mut peer = HttpPeer::new(pick.addr(), tls, name);
+    // pingora's own idea of a connection's identity leaves out ALPN and more.
+    peer.group_key = service.connection_key();
+    let options = &mut peer.options;
+    options.connection_timeout = Some(spec.connect_timeout);
+    options.total_connection_timeout = Some(spec.connect_timeout);
+    options.read_timeout = Some(spec.read_timeout);
+    options.write_timeout = Some(spec.write_timeout);
+    options.idle_timeout = Some(IDLE);
+    options.verify_cert = spec.tls_verify;
+    options.verify_hostname = spec.tls_verify;
+    options.max_h2_streams = H2_STREAMS_MAX;
+    options.alpn = alpn(spec.protocol);
+    peer
+}
+
+/// HTTP/2 where the protocol asks for it; `H2` alone lets the endpoint choose.
+fn alpn(protocol: Protocol) -> ALPN {
+    match protocol {
+        Protocol::H2c | Protocol::Grpc | Protocol::Grpcs => ALPN::H2,
+        Protocol::H2 => ALPN::H2H1,
+        Protocol::Http
+        | Protocol::Https
+        | Protocol::Tcp
+        | Protocol::Tls
+        | Protocol::TlsPassthrough => ALPN::H1,
+    }
+}
+
+fn server_name(service: &Service, pick: &Pick) -> String {
+    let spec = service.spec();
+    let configured = spec.tls_server_name.as_ref().map(model::Name::as_str);
+    let fixed = || {
+        service
+            .pool_entity()?
+            .as_kind::<model::Pool>()?
+            .host_header
+            .as_ref()
+    };
+    configured
+        .or_else(|| fixed().map(|host| host.as_str().split(':').next().unwrap_or_default()))
+        .unwrap_or_else(|| pick.host())
+        .to_owned()
+}
+
+/// Turns the client's request into the endpoint's.
+pub(super) fn prepare(
+    x: &Exchange,
+    instance: &Instance,
+    hop: &super::headers::Hop,
+    client: &RequestHeader,
+    request: &mut RequestHeader,
+) -> pingora::Result<()> {
+    let Some(matched) = &x.matched else {
+        return Ok(());
+    };
+    retarget(matched, request)?;
+    announce(x, matched, hop, client, request)?;
+    request.insert_header(VIA, instance.via(&client.headers, client.version))?;
+    if let Some(id) = &x.request_id {
+        request.insert_header(X_REQUEST_ID, id.as_header().clone())?;
+    }
+    strip(client, request);
+    host(x, matched, client, request)
+}
+
+/// The path that is sent, in origin form.
+fn retarget(matched: &Matched, request: &mut RequestHeader) -> pingora::Result<()> {
+    match &matched.sent {
+        Some(sent) => request.set_raw_path(sent),
+        None if request.uri.authority().is_some() => {
+            let path = request
+                .uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str())
+                .to_owned();
+            request.set_raw_path(path.as_bytes())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Who asks, and how it came here.
+fn announce(
+    x: &Exchange,
+    matched: &Matched,
+    hop: &super::headers::Hop,
+    client: &RequestHeader,
+    request: &mut RequestHeader,
+) -> pingora::Result<()> {
+    let authority = authority_of(&client.uri, &client.headers, client.version)
+        .ok()
+        .flatten();
+    let path = client.uri.path();
+    let forward = Forward {
+        client: x.client,
+        authority: authority.as_ref(),
+        path,
+        prefix: path
+            .get(..matched.stripped)
+            .filter(|prefix| !prefix.is_empty()),
+    };
+    for (name, edit) in hop.forwarded(&client.headers, &forward) {
+        match edit {
+            Edit::Keep => {}
+            Edit::Set(value) => request.insert_header(name, value)?,
+            Edit::Remove => drop(request.remove_header(&name)),
+        }
+    }
+    for name in impostors(&client.headers) {
+        request.remove_header(&name);
+    }
+    Ok(())
+}
+
+/// What was meant for the client's connection only.
+fn strip(client: &RequestHeader, request: &mut RequestHeader) {
+    let switch = switch(&client.method, client.version, &client.headers);
+    for name in request_hop_by_hop(&client.headers, switch).unwrap_or_default() {
+        request.remove_header(&name);
+    }
+    if switch == Switch::None {
+        request.remove_header(&CONNECTION);
+        request.remove_header(&UPGRADE);
+    }
+}
+
+/// The Host that is sent: the client's, the pool's, the endpoint's or the service's.
+fn host(
+    x: &Exchange,
+    matched: &Matched,
+    client: &RequestHeader,
+    request: &mut RequestHeader,
+) -> pingora::Result<()> {
+    let preserve = matched.route.spec().preserve_host;
+    let clients = preserve.then(|| client_host(client)).flatten();
+    let own = clients.or_else(|| matched.service.host().cloned());
+    let host = own.or_else(|| endpoint_host(&matched.service, x.attempt.pick.as_ref()?));
+    host.map_or(Ok(()), |host| request.insert_header(HOST, host))
+}
+
+fn client_host(client: &RequestHeader) -> Option<HeaderValue> {
+    let authority = client
+        .uri
+        .authority()
+        .and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    authority.or_else(|| client.headers.get(HOST).cloned())
+}
+
+fn endpoint_host(service: &Service, pick: &Pick) -> Option<HeaderValue> {
+    let text = authority(pick.host(), pick.addr().port(), service.spec().protocol);
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+}
+
+/// What consistent hashing spreads a request by; 0 where the pool does not hash.
+pub(super) fn key(x: &Exchange, service: &Service, head: &RequestHeader, path: &[u8]) -> u64 {
+    let Some(on) = service.hash_on() else {
+        return 0;
+    };
+    let value = match on {
+        HashOn::ClientAddress => None,
+        HashOn::Header(name) => head
+            .headers
+            .get(&name.0)
+            .map(|value| value.as_bytes().to_vec()),
+        HashOn::Cookie(name) => cookie(&head.headers, name.as_str()),
+        HashOn::Path => Some(path.to_vec()),
+        HashOn::Query(name) => query(head.uri.query().unwrap_or_default(), name.as_str()),
+    };
+    value.map_or_else(
+        || upstream::key(x.client.to_string().as_bytes()),
+        |value| upstream::key(&value),
+    )
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+    let fields = headers.get_all(http::header::COOKIE).iter();
+    let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    value_of(pairs.map(<[u8]>::trim_ascii), name)
+}
+
+fn query(query: &str, name: &str) -> Option<Vec<u8>> {
+    value_of(query.split('&').map(str::as_bytes), name)
+}
+
+fn value_of<'a>(mut pairs: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<Vec<u8>> {
+    pairs.find_map(|pair| {
+        pair.strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")
+            .map(<[u8]>::to_vec)
+    })
+}
+
+/// The body's length, where the client told it.
+pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(http::header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}

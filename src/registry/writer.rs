@@ -1,0 +1,381 @@
+//! The writer thread: the story of a change, from top to bottom in [`Writer::serve`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::sockets::{Reservation, Sockets};
+use super::{Applied, ConfigMetrics, Error, Mode, QUEUE_MAX, Registry};
+use crate::model::{Change, EntityRef, Id, Kind, Listener, Snapshot, Timestamp};
+use crate::store::{Batch, Store, StoreError};
+use crate::table::{Compiler, Current, Problem, Table};
+use crate::upstream::{Resolved, Resolver};
+
+/// Writes that share one commit at the most.
+const GROUP_MAX: usize = 512;
+
+/// What the writer takes from its queue.
+pub(super) enum Job {
+    Edit { mode: Mode, edit: Box<dyn Plan> },
+    Resolve(Resolved, oneshot::Sender<()>),
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Edit { .. } => "Edit",
+            Self::Resolve(..) => "Resolve",
+        })
+    }
+}
+
+/// An edit without its types.
+pub(super) trait Plan: Send {
+    /// The changes wanted on top of `snapshot`; `None` where the plan itself said no, and has
+    /// told its caller.
+    fn changes(&mut self, snapshot: &Snapshot) -> Option<Vec<Change>>;
+    fn finish(self: Box<Self>, outcome: Result<Applied, Error>);
+}
+
+/// A plan, what it returned, and who waits for it.
+pub(super) struct Edit<T, E, P> {
+    plan: Option<P>,
+    told: Option<T>,
+    answer: Option<oneshot::Sender<Result<(Applied, T), E>>>,
+}
+
+impl<T, E, P> Edit<T, E, P> {
+    pub(super) const fn new(plan: P, answer: oneshot::Sender<Result<(Applied, T), E>>) -> Self {
+        Self {
+            plan: Some(plan),
+            told: None,
+            answer: Some(answer),
+        }
+    }
+
+    /// A caller that went away is no reason to stop.
+    fn answer(&mut self, outcome: Result<(Applied, T), E>) {
+        if let Some(answer) = self.answer.take() {
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+impl<T, E, P> Plan for Edit<T, E, P>
+where
+    T: Send,
+    E: From<Error> + Send,
+    P: FnOnce(&Snapshot) -> Result<(Vec<Change>, T), E> + Send,
+{
+    fn changes(&mut self, snapshot: &Snapshot) -> Option<Vec<Change>> {
+        let plan = self.plan.take()?;
+        match plan(snapshot) {
+            Ok((changes, told)) => {
+                self.told = Some(told);
+                Some(changes)
+            }
+            Err(error) => {
+                self.answer(Err(error));
+                None
+            }
+        }
+    }
+
+    fn finish(mut self: Box<Self>, outcome: Result<Applied, Error>) {
+        let outcome = match (outcome, self.told.take()) {
+            (Ok(applied), Some(told)) => Ok((applied, told)),
+            (Err(error), _) => Err(error.into()),
+            (Ok(_), None) => return,
+        };
+        self.answer(outcome);
+    }
+}
+
+/// What a registry is made of.
+pub struct Parts {
+    pub store: Box<dyn Store>,
+    pub compiler: Compiler,
+    pub sockets: Box<dyn Sockets>,
+    pub current: Arc<Current>,
+    pub names: Resolver,
+    pub metrics: ConfigMetrics,
+    /// Told after each publication; must be quick.
+    pub published: Box<dyn Fn() + Send>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// Loads the store, publishes what of it compiles, and starts the writer.
+///
+/// Entities that do not compile are left out of the table and named in the problems: one bad object
+/// does not take the rest down.
+///
+/// # Errors
+/// [`StoreError`] where the store cannot be read.
+pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
+    let loaded = parts.store.load()?;
+    let snapshot = Arc::new(Snapshot::restore(loaded.revision, loaded.entities));
+    let started = Instant::now();
+    let (table, problems) = parts.compiler.full(&snapshot, &Resolved::default());
+    parts
+        .metrics
+        .compile
+        .observe(started.elapsed().as_secs_f64());
+    let table = Arc::new(table);
+    let left_out = i64::try_from(problems.len()).unwrap_or(i64::MAX);
+    parts.metrics.problems.set(left_out);
+    parts.current.publish(Arc::clone(&table));
+    let published = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
+    let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+    let registry = Registry {
+        jobs,
+        snapshot: Arc::clone(&published),
+        names: parts.names.clone(),
+        current: Arc::clone(&parts.current),
+    };
+    let resolved = Resolved::default();
+    let writer = Writer {
+        parts,
+        published,
+        snapshot,
+        table,
+        resolved,
+    };
+    writer.report();
+    std::thread::Builder::new()
+        .name("registry".into())
+        .spawn(move || writer.serve(queue))
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    Ok((registry, problems))
+}
+
+struct Writer {
+    parts: Parts,
+    published: Arc<ArcSwap<Snapshot>>,
+    snapshot: Arc<Snapshot>,
+    table: Arc<Table>,
+    resolved: Resolved,
+}
+
+/// Writes on their way into one commit.
+struct Group {
+    snapshot: Arc<Snapshot>,
+    table: Arc<Table>,
+    touched: Vec<EntityRef>,
+    opened: BTreeMap<Id, Box<dyn Reservation>>,
+    closed: Vec<Id>,
+    waiting: Vec<(Box<dyn Plan>, Applied)>,
+    /// Who waits for fresh addresses.
+    resolved: Vec<oneshot::Sender<()>>,
+}
+
+impl Writer {
+    fn serve(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut group = self.group();
+            let mut next = Some(first);
+            while let Some(job) = next.take() {
+                self.take(job, &mut group);
+                if group.waiting.len() < GROUP_MAX {
+                    next = queue.try_recv().ok();
+                }
+            }
+            self.settle(group);
+        }
+    }
+
+    fn group(&self) -> Group {
+        Group {
+            snapshot: Arc::clone(&self.snapshot),
+            table: Arc::clone(&self.table),
+            touched: Vec::new(),
+            opened: BTreeMap::new(),
+            closed: Vec::new(),
+            waiting: Vec::new(),
+            resolved: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, job: Job, group: &mut Group) {
+        match job {
+            Job::Resolve(resolved, told) => {
+                let table = self
+                    .parts
+                    .compiler
+                    .resolved(&group.table, &group.snapshot, &resolved);
+                group.table = Arc::new(table);
+                self.resolved = resolved;
+                group.resolved.push(told);
+            }
+            Job::Edit { mode, mut edit } => {
+                let Some(changes) = edit.changes(&group.snapshot) else {
+                    return;
+                };
+                match self.admit(mode, &changes, group) {
+                    Ok(applied) => group.waiting.push((edit, applied)),
+                    Err(error) => {
+                        self.parts.metrics.refused.inc();
+                        edit.finish(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks, compiles and binds one batch on top of the group; the group changes only on success.
+    fn admit(
+        &mut self,
+        mode: Mode,
+        changes: &[Change],
+        group: &mut Group,
+    ) -> Result<Applied, Error> {
+        if changes.is_empty() {
+            return Ok(applied(&group.snapshot));
+        }
+        let (next, touched) = group.snapshot.with(changes, Timestamp::now())?;
+        let started = Instant::now();
+        let (table, problems) =
+            self.parts
+                .compiler
+                .next(&group.table, &next, &touched, &self.resolved);
+        self.parts
+            .metrics
+            .compile
+            .observe(started.elapsed().as_secs_f64());
+        if !problems.is_empty() {
+            return Err(Error::Problems(problems));
+        }
+        let next = Arc::new(next);
+        if mode == Mode::Rehearse {
+            return Ok(applied(&next));
+        }
+        self.bind(&next, &touched, group)?;
+        group.snapshot = Arc::clone(&next);
+        group.table = Arc::new(table);
+        group.touched.extend(touched);
+        Ok(applied(&next))
+    }
+
+    /// Reserves the addresses of new and changed listeners.
+    fn bind(
+        &mut self,
+        next: &Snapshot,
+        touched: &[EntityRef],
+        group: &mut Group,
+    ) -> Result<(), Error> {
+        let mut reserved = Vec::new();
+        let mut closed = Vec::new();
+        for at in touched.iter().filter(|at| at.kind == Kind::Listener) {
+            let before = group.snapshot.get::<Listener>(at.id);
+            match next.get::<Listener>(at.id) {
+                None => closed.push(at.id),
+                Some(listener) if before == Some(listener) => {}
+                Some(listener) => {
+                    let bound = self.parts.sockets.reserve(at.id, listener);
+                    let bound = bound.map_err(|why| Error::Bind { at: *at, why })?;
+                    reserved.push((at.id, bound));
+                }
+            }
+        }
+        for id in &closed {
+            group.opened.remove(id);
+        }
+        group.opened.extend(reserved);
+        group.closed.extend(closed);
+        Ok(())
+    }
+
+    /// Commits and publishes the group, then answers everybody in it.
+    fn settle(&mut self, group: Group) {
+        if let Err(error) = self.commit(&group) {
+            tracing::error!(%error, "a commit failed; nothing of it is stored or served");
+            for (edit, _) in group.waiting {
+                edit.finish(Err(error.clone().into()));
+            }
+            return;
+        }
+        self.snapshot = group.snapshot;
+        self.table = group.table;
+        self.publish();
+        for id in group.closed {
+            self.parts.sockets.close(id);
+        }
+        for reservation in group.opened.into_values() {
+            reservation.activate();
+        }
+        self.report();
+        for told in group.resolved {
+            let _ = told.send(());
+        }
+        for (edit, applied) in group.waiting {
+            self.parts.metrics.applied.inc();
+            edit.finish(Ok(applied));
+        }
+    }
+
+    fn commit(&mut self, group: &Group) -> Result<(), StoreError> {
+        if group.snapshot.revision() == self.snapshot.revision() {
+            return Ok(());
+        }
+        let batch = batch(&group.snapshot, &group.touched);
+        let started = Instant::now();
+        let outcome = self.parts.store.commit(self.snapshot.revision(), &batch);
+        self.parts
+            .metrics
+            .commit
+            .observe(started.elapsed().as_secs_f64());
+        outcome
+    }
+
+    /// The data plane first: whoever sees the new snapshot may rely on its being served.
+    fn publish(&self) {
+        self.parts.current.publish(Arc::clone(&self.table));
+        self.published.store(Arc::clone(&self.snapshot));
+        (self.parts.published)();
+    }
+
+    fn report(&self) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.parts
+            .metrics
+            .revision
+            .set(gauge(self.snapshot.revision().0));
+        self.parts
+            .metrics
+            .entities
+            .set(gauge(self.snapshot.len() as u64));
+    }
+}
+
+fn applied(snapshot: &Arc<Snapshot>) -> Applied {
+    Applied {
+        revision: snapshot.revision(),
+        snapshot: Arc::clone(snapshot),
+    }
+}
+
+/// What the store must write: every touched entity once, as it is in the end.
+fn batch(snapshot: &Snapshot, touched: &[EntityRef]) -> Batch {
+    let mut touched = touched.to_vec();
+    touched.sort();
+    touched.dedup();
+    let mut batch = Batch {
+        revision: snapshot.revision(),
+        ..Batch::default()
+    };
+    for at in touched {
+        match snapshot.entity(at.kind, at.id) {
+            Some(entity) => batch.puts.push(Arc::clone(entity)),
+            None => batch.deletes.push(at),
+        }
+    }
+    batch
+}

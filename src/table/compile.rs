@@ -1,0 +1,300 @@
+//! From a snapshot to a table. The only constructor of tables, and the validation of snapshots: what
+//! does not compile is a problem, and all of them are told together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use super::certs::Certs;
+use super::route::Route;
+use super::service::{Backend, Builder};
+use super::{Names, Table};
+use crate::model;
+use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, NamespaceRef, Snapshot};
+use crate::tls;
+use crate::tls::Sessions;
+use crate::upstream::{Endpoints, Resolved};
+
+/// One reason why a snapshot does not compile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {invalid}")]
+pub struct Problem {
+    pub at: EntityRef,
+    pub invalid: Invalid,
+}
+
+/// Compiles tables; holds what outlives them.
+pub struct Compiler {
+    live: Endpoints,
+    sessions: Sessions,
+    default_tls: Option<Arc<ServerConfig>>,
+}
+
+impl fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiler").finish_non_exhaustive()
+    }
+}
+
+impl Compiler {
+    /// `default_tls` answers TLS clients that name no known server.
+    pub fn new(
+        live: Endpoints,
+        sessions: Sessions,
+        default_tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
+        Self {
+            live,
+            sessions,
+            default_tls,
+        }
+    }
+
+    /// A table of everything; entities with problems are left out of it.
+    pub fn full(&self, snapshot: &Snapshot, resolved: &Resolved) -> (Table, Vec<Problem>) {
+        let certs = Certs::with_default(self.default_tls.clone());
+        let empty = Table {
+            certs,
+            ..Table::default()
+        };
+        let everything: Vec<_> = snapshot.iter().map(|entity| entity.at()).collect();
+        self.next(&empty, snapshot, &everything, resolved)
+    }
+
+    /// The table after a change of `touched`; everything else is shared with `previous`.
+    pub fn next(
+        &self,
+        previous: &Table,
+        snapshot: &Snapshot,
+        touched: &[EntityRef],
+        resolved: &Resolved,
+    ) -> (Table, Vec<Problem>) {
+        let (revision, resolved_then) = (snapshot.revision(), resolved.clone());
+        let table = Table {
+            revision,
+            resolved: resolved_then,
+            ..previous.clone()
+        };
+        let builder = Builder {
+            snapshot,
+            resolved,
+            live: &self.live,
+        };
+        let mut work = Work {
+            compiler: self,
+            builder,
+            table,
+            problems: Vec::new(),
+        };
+        work.pools(touched);
+        work.services(touched);
+        work.routes(touched);
+        work.certificates(touched);
+        (work.table, work.problems)
+    }
+
+    /// The same table with fresh addresses where they changed.
+    pub fn resolved(&self, previous: &Table, snapshot: &Snapshot, resolved: &Resolved) -> Table {
+        let moved = |name: &Arc<str>| {
+            !resolved
+                .addresses(name)
+                .eq(previous.resolved.addresses(name))
+        };
+        let changed = |backend: &Backend| backend.names.iter().any(moved);
+        let pools = previous.pools.values().filter(|backend| changed(backend));
+        let pools = pools.map(|backend| (Kind::Pool, backend.pool.owner()));
+        let services = previous
+            .services
+            .values()
+            .filter(|service| changed(&service.backend));
+        let services = services.map(|service| (Kind::Service, service.id()));
+        let touched: Vec<_> = pools
+            .chain(services)
+            .map(|(kind, id)| EntityRef { kind, id })
+            .collect();
+        self.next(previous, snapshot, &touched, resolved).0
+    }
+}
+
+/// One compilation under way.
+struct Work<'a> {
+    compiler: &'a Compiler,
+    builder: Builder<'a>,
+    table: Table,
+    problems: Vec<Problem>,
+}
+
+impl Work<'_> {
+    /// Pools that changed themselves or through an endpoint, and then the services that use them.
+    fn pools(&mut self, touched: &[EntityRef]) {
+        let snapshot = self.builder.snapshot;
+        let mut pools: Vec<Id> = touched.iter().filter_map(|at| self.pool_of(*at)).collect();
+        for at in touched.iter().filter(|at| at.kind == Kind::Endpoint) {
+            match snapshot.get::<model::Endpoint>(at.id) {
+                Some(endpoint) => self.table.endpoints.insert(at.id, endpoint.pool),
+                None => self.table.endpoints.remove(&at.id),
+            };
+        }
+        pools.sort();
+        pools.dedup();
+        for id in pools {
+            let before = self.table.pools.remove(&id);
+            if let Some(backend) = &before {
+                self.table.names.forget(&backend.names);
+            }
+            let entity = snapshot.entity(Kind::Pool, id);
+            if let Some((entity, pool)) =
+                entity.and_then(|e| Some((e, e.as_kind::<model::Pool>()?)))
+            {
+                let backend = self.builder.pool(entity, pool);
+                self.table
+                    .names
+                    .remember(&backend.names, self.builder.resolved);
+                self.table.pools.insert(id, backend);
+                self.services_at(&pool.namespace, pool.name.as_str());
+            }
+            // Under its old name too: services there fall back to their own host.
+            let old = before.as_ref().and_then(|backend| backend.spec());
+            if let Some(old) = old {
+                self.services_at(&old.namespace, old.name.as_str());
+            }
+        }
+    }
+
+    /// The pool that a changed entity belongs to: itself, or the one an endpoint was or is in.
+    fn pool_of(&self, at: EntityRef) -> Option<Id> {
+        match at.kind {
+            Kind::Pool => Some(at.id),
+            Kind::Endpoint => {
+                let endpoint = self.builder.snapshot.get::<model::Endpoint>(at.id);
+                endpoint
+                    .map(|endpoint| endpoint.pool)
+                    .or_else(|| self.table.endpoints.get(&at.id).copied())
+            }
+            Kind::Namespace
+            | Kind::Service
+            | Kind::Route
+            | Kind::Certificate
+            | Kind::Sni
+            | Kind::Listener => None,
+        }
+    }
+
+    fn services_at(&mut self, namespace: &NamespaceRef, host: &str) {
+        let services: Vec<_> = self.builder.snapshot.services_at(namespace, host).collect();
+        for id in services {
+            self.service(id);
+        }
+    }
+
+    fn services(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::Service) {
+            self.service(at.id);
+        }
+    }
+
+    fn service(&mut self, id: Id) {
+        if let Some(before) = self.table.services.by_id(id) {
+            let names = Arc::clone(&before.backend.names);
+            self.table.names.forget(&names);
+        }
+        let snapshot = self.builder.snapshot;
+        let entity = snapshot.entity(Kind::Service, id);
+        let Some((entity, spec)) = entity.and_then(|e| Some((e, e.as_kind::<model::Service>()?)))
+        else {
+            self.table.services.remove(id);
+            return;
+        };
+        let pools = &self.table.pools;
+        let pool_of = |namespace: &NamespaceRef, host: &str| {
+            let pool = snapshot.named(Kind::Pool, namespace.as_str(), host)?;
+            pools.get(&pool.id).cloned()
+        };
+        let service = self.builder.service(entity, spec, pool_of);
+        self.table
+            .names
+            .remember(&service.backend.names, self.builder.resolved);
+        self.table.services.put(id, Arc::new(service));
+    }
+
+    fn routes(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::Route) {
+            let before = self.table.routes.remove(&at.id);
+            if let Some(route) = &before {
+                self.table.router.remove(route.entity(), route.spec());
+            }
+            let Some(entity) = self.builder.snapshot.entity(at.kind, at.id) else {
+                continue;
+            };
+            if let Err(invalid) = self.route(entity, before.as_deref()) {
+                self.problems.push(Problem { at: *at, invalid });
+            }
+        }
+    }
+
+    fn route(&mut self, entity: &Arc<Entity>, before: Option<&Route>) -> Result<(), Invalid> {
+        let Some(spec) = entity.as_kind::<model::Route>() else {
+            return Ok(());
+        };
+        let slot = spec.service.map(|id| {
+            let slot = self.table.services.number(id);
+            slot.ok_or_else(|| Invalid::new("service", format!("service {id} does not exist")))
+        });
+        let slot = slot.transpose()?;
+        let service = slot.and_then(|slot| self.table.services.get(slot));
+        if service.is_some_and(|service| !service.spec().protocol.is_http()) {
+            return Err(Invalid::new(
+                "service",
+                "an HTTP route needs a service that speaks HTTP",
+            ));
+        }
+        let route = Arc::new(Route::compile(entity, spec, slot, before)?);
+        self.table.router.insert(&route)?;
+        self.table.routes.insert(entity.id, route);
+        Ok(())
+    }
+
+    fn certificates(&mut self, touched: &[EntityRef]) {
+        let certificates = touched.iter().filter(|at| at.kind == Kind::Certificate);
+        for at in certificates.clone() {
+            self.table.certs.remove(at.id);
+            let Some(certificate) = self.builder.snapshot.get::<Certificate>(at.id) else {
+                continue;
+            };
+            match tls::certified(certificate, &tls::provider()) {
+                Ok(key) => {
+                    let config = tls::server_config(key, &self.compiler.sessions);
+                    self.table.certs.put(at.id, config);
+                }
+                Err(invalid) => self.problems.push(Problem { at: *at, invalid }),
+            }
+        }
+        if certificates.count() > 0 || touched.iter().any(|at| at.kind == Kind::Sni) {
+            self.table.certs.name_all(self.builder.snapshot);
+        }
+    }
+}
+
+impl Names {
+    fn remember(&mut self, names: &[Arc<str>], resolved: &Resolved) {
+        for name in names {
+            *self.uses.entry(Arc::clone(name)).or_insert(0) += 1;
+            if resolved.addresses(name).next().is_none() {
+                self.pending.insert(Arc::clone(name));
+            }
+        }
+    }
+
+    fn forget(&mut self, names: &[Arc<str>]) {
+        for name in names {
+            self.pending.remove(name);
+            match self.uses.get_mut(name) {
+                Some(uses) if *uses > 1 => *uses -= 1,
+                _ => {
+                    self.uses.remove(name);
+                }
+            }
+        }
+    }
+}

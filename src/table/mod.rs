@@ -1,0 +1,140 @@
+//! *What runs.* The immutable table that traffic uses: compiled from a snapshot, published whole,
+//! loaded once per request.
+//!
+//! A change makes a new table that shares with the old one whatever the change did not touch: hosts
+//! and paths node by node, services by slot, pools and certificates by id.
+
+mod certs;
+mod compile;
+mod hosts;
+mod normalize;
+pub mod oracle;
+mod paths;
+mod rank;
+mod rewrite;
+mod route;
+mod router;
+mod service;
+mod slots;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use imbl::{OrdMap, OrdSet};
+use rustls::ServerConfig;
+
+pub use compile::{Compiler, Problem};
+pub use normalize::{escape, normalize};
+pub use route::{Candidate, Hit, Miss, Question, Route, Standing};
+pub use router::Trial;
+pub use service::{Service, authority};
+
+use crate::model::{Entity, Id, Revision};
+use crate::upstream::{Pool, Resolved};
+use certs::Certs;
+use router::Router;
+use service::Backend;
+use slots::{ById, Slots};
+
+/// Everything a request needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    revision: Revision,
+    router: Router,
+    routes: ById<Arc<Route>>,
+    services: Slots<Arc<Service>>,
+    pools: ById<Backend>,
+    /// Which pool an endpoint is in.
+    endpoints: ById<Id>,
+    certs: Certs,
+    names: Names,
+    resolved: Resolved,
+}
+
+/// Host names whose addresses a table uses, with how many services and pools use each.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    uses: OrdMap<Arc<str>, usize>,
+    /// Those without an address.
+    pending: OrdSet<Arc<str>>,
+}
+
+impl Names {
+    /// Every name in use.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.uses.keys()
+    }
+
+    /// The names that have no address yet.
+    pub fn pending(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pending.iter()
+    }
+}
+
+impl Table {
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The best route for a request, with every candidate told to `trial`.
+    #[inline]
+    pub fn find<T: Trial>(&self, question: &Question<'_>, trial: &mut T) -> Option<Hit<'_>> {
+        let enabled = |slot| {
+            self.services
+                .get(slot)
+                .is_some_and(|service| service.spec().enabled)
+        };
+        self.router.find(question, enabled, trial)
+    }
+
+    /// The service a route goes to.
+    #[inline]
+    pub fn service(&self, route: &Route) -> Option<&Arc<Service>> {
+        self.services.get(route.service?)
+    }
+
+    /// The TLS configuration for a server name, in lower case and without trailing dot.
+    pub fn tls(&self, server_name: Option<&str>) -> Option<&Arc<ServerConfig>> {
+        self.certs.find(server_name)
+    }
+
+    pub const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub fn route(&self, id: Id) -> Option<&Arc<Route>> {
+        self.routes.get(&id)
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
+    /// Every pool in use, with its entity: the configured ones, and the addresses of services
+    /// without one.
+    pub fn backends(&self) -> impl Iterator<Item = (&Arc<Pool>, Option<&Arc<Entity>>)> {
+        let own = self.services.values().map(|service| &service.backend);
+        let own = own.filter(|backend| backend.entity().is_none());
+        self.pools
+            .values()
+            .chain(own)
+            .map(|backend| (&backend.pool, backend.entity()))
+    }
+}
+
+/// The table in use. Everybody loads; only the registry publishes.
+#[derive(Debug, Default)]
+pub struct Current(ArcSwap<Table>);
+
+impl Current {
+    /// The table, to be kept for one unit of work and not longer.
+    #[inline]
+    pub fn load(&self) -> Arc<Table> {
+        self.0.load_full()
+    }
+
+    /// Every load from now on returns this table; the old one dies with its last request.
+    pub fn publish(&self, table: Arc<Table>) {
+        self.0.store(table);
+    }
+}

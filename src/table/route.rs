@@ -1,0 +1,296 @@
+//! A route as traffic uses it, and the judgement whether a request is one of its own.
+
+use std::cmp::{Ordering, Reverse};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use regex::bytes::Regex;
+
+use super::rank::Rank;
+use super::service::Service;
+use crate::metrics::{InFlight, RouteLabels, RouteStats, Routes};
+use crate::model;
+use crate::model::{Entity, HeaderTest, Id, Timestamp};
+
+/// What of a request routes may ask about, in normal form.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub method: &'a Method,
+    /// Lower case, without port and trailing dot; empty where an HTTP/1.0 client sent none.
+    pub host: &'a str,
+    /// The Host header's port, else the listening port.
+    pub port: u16,
+    /// As [`super::normalize`] leaves it.
+    pub path: &'a [u8],
+    pub headers: &'a HeaderMap,
+    /// Whether the client speaks TLS to us (or to a trusted proxy before us).
+    pub secure: bool,
+    /// The server name of the TLS connection, lower case, without trailing dot.
+    pub server_name: Option<&'a str>,
+}
+
+/// The first predicate that a candidate failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    Port,
+    Path,
+    Method,
+    /// The position of the header among the route's.
+    Header(usize),
+    ServerName,
+    ServiceDisabled,
+}
+
+/// A route, compiled.
+#[derive(Debug)]
+pub struct Route {
+    entity: Arc<Entity>,
+    /// Where its service stands in the table.
+    pub(super) service: Option<u32>,
+    /// Regexes of its header matches, in their order.
+    header_regexes: Box<[Regex]>,
+    /// Its counters, the same in every table that has the route.
+    stats: Arc<RouteStats>,
+}
+
+impl Route {
+    /// Compiles the parts that can fail.
+    pub(super) fn compile(
+        entity: &Arc<Entity>,
+        route: &model::Route,
+        service: Option<u32>,
+        before: Option<&Self>,
+    ) -> Result<Self, model::Invalid> {
+        let regex = |header: &model::HeaderMatch| match &header.test {
+            HeaderTest::AnyOf(_) => None,
+            HeaderTest::Regex(text) => Some(compile_regex("headers", text, "(?i)", "")),
+        };
+        let header_regexes = route
+            .headers
+            .iter()
+            .filter_map(regex)
+            .collect::<Result<_, _>>()?;
+        let stats = before.filter(|before| before.counts_for(entity, service));
+        Ok(Self {
+            entity: Arc::clone(entity),
+            service,
+            header_regexes,
+            stats: stats
+                .map(|before| Arc::clone(&before.stats))
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Whether this route's counters go on under the same labels.
+    fn counts_for(&self, entity: &Entity, service: Option<u32>) -> bool {
+        self.service == service && self.entity.spec.name() == entity.spec.name()
+    }
+
+    pub fn id(&self) -> Id {
+        self.entity.id
+    }
+
+    pub fn entity(&self) -> &Arc<Entity> {
+        &self.entity
+    }
+
+    /// Counts a request as under way until the guard is dropped.
+    pub fn begin(&self, routes: &Routes, service: &Service) -> InFlight {
+        self.stats.enter(routes, || RouteLabels {
+            route: self.entity.label().into(),
+            service: service.entity().label().into(),
+        })
+    }
+
+    /// What the operator wrote.
+    pub fn spec(&self) -> &model::Route {
+        self.entity
+            .as_kind()
+            .expect("only route entities are compiled into routes")
+    }
+
+    /// Part 8 of the order: less stands first.
+    fn age(&self) -> (Timestamp, Reverse<Id>) {
+        (self.entity.created_at, Reverse(self.entity.id))
+    }
+
+    fn judge_headers(&self, spec: &model::Route, headers: &HeaderMap) -> Result<(), Miss> {
+        let mut regexes = self.header_regexes.iter();
+        for (n, header) in spec.headers.iter().enumerate() {
+            let mut values = headers.get_all(&header.name).iter();
+            let found = match &header.test {
+                HeaderTest::AnyOf(wanted) => values.any(|value| {
+                    wanted
+                        .iter()
+                        .any(|want| value.as_bytes().eq_ignore_ascii_case(want.as_bytes()))
+                }),
+                HeaderTest::Regex(_) => regexes
+                    .next()
+                    .is_some_and(|regex| values.any(|value| regex.is_match(value.as_bytes()))),
+            };
+            if !found {
+                return Err(Miss::Header(n));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A regex with every failure named; `^` is put before it where it is a path's.
+pub(super) fn compile_regex(
+    field: &'static str,
+    text: &str,
+    before: &str,
+    after: &str,
+) -> Result<Regex, model::Invalid> {
+    regex::bytes::RegexBuilder::new(&format!("{before}{text}{after}"))
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map_err(|error| {
+            let why = error.to_string();
+            let last = why
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
+            model::Invalid::new(field, format!("{text:?} is not a regex: {last}"))
+        })
+}
+
+/// The most memory one compiled regex may take, in bytes.
+const REGEX_BYTES_MAX: usize = 256 * 1024;
+
+/// How one path of a route is tested; the trie has already compared its literal beginning.
+#[derive(Clone, Debug)]
+pub(super) enum PathTest {
+    /// The route names no path.
+    Any,
+    Prefix(u32),
+    Exact(u32),
+    Regex(Arc<Regex>),
+}
+
+/// A route that a request might go to, by one of its hosts and paths.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'t>(pub(super) &'t Entry);
+
+impl<'t> Candidate<'t> {
+    pub fn route(&self) -> &'t Arc<Route> {
+        &self.0.route
+    }
+
+    /// Where it stands in the total order; less goes first.
+    pub fn standing(&self) -> Standing {
+        let (created, id) = self.0.route.age();
+        Standing(Reverse(self.0.rank), created, id)
+    }
+}
+
+/// A place in the total order of candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing(Reverse<Rank>, Timestamp, Reverse<Id>);
+
+/// One way into a route: one of its hosts with one of its paths. What the indexes hold.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) rank: Rank,
+    pub(super) test: PathTest,
+    pub(super) port: Option<u16>,
+    pub(super) route: Arc<Route>,
+}
+
+impl Entry {
+    /// The total order of [`super::rank`]: `Less` stands first.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        let by_age = || self.route.age().cmp(&other.route.age());
+        other.rank.cmp(&self.rank).then_with(by_age)
+    }
+
+    /// Whether the request is one of this route's, and how much of the path matched; the same
+    /// judgement serves traffic and `explain`.
+    pub(super) fn judge(
+        &self,
+        question: &Question<'_>,
+        enabled: impl Fn(u32) -> bool,
+    ) -> Result<Option<usize>, Miss> {
+        let spec = self.route.spec();
+        if self.port.is_some_and(|port| port != question.port) {
+            return Err(Miss::Port);
+        }
+        let matched = self.judge_path(question.path)?;
+        if !spec.methods.is_empty() && !spec.methods.contains(question.method) {
+            return Err(Miss::Method);
+        }
+        self.route.judge_headers(spec, question.headers)?;
+        if question.secure && !spec.snis.is_empty() {
+            let name = question.server_name.unwrap_or_default();
+            if !spec.snis.iter().any(|sni| sni.matches(name)) {
+                return Err(Miss::ServerName);
+            }
+        }
+        match self.route.service {
+            Some(slot) if !enabled(slot) => Err(Miss::ServiceDisabled),
+            _ => Ok(matched),
+        }
+    }
+
+    fn judge_path(&self, path: &[u8]) -> Result<Option<usize>, Miss> {
+        match &self.test {
+            PathTest::Any => Ok(None),
+            PathTest::Prefix(len) => Ok(Some(*len as usize)),
+            PathTest::Exact(len) if path.len() == *len as usize => Ok(Some(path.len())),
+            PathTest::Exact(_) => Err(Miss::Path),
+            PathTest::Regex(regex) => regex
+                .find(path)
+                .map(|found| Some(found.end()))
+                .ok_or(Miss::Path),
+        }
+    }
+}
+
+/// The route that a request goes to, and what of its path matched.
+#[derive(Debug)]
+pub struct Hit<'t> {
+    pub(super) entry: &'t Entry,
+    /// Bytes of the path that the route's path took; `None` where the route names none.
+    pub matched: Option<usize>,
+}
+
+impl<'t> Hit<'t> {
+    pub fn route(&self) -> &'t Arc<Route> {
+        &self.entry.route
+    }
+
+    /// The path to send: the route's `rewrite`, or stripping and joining with the service's `base`.
+    pub fn upstream_path<'p>(&self, base: &str, path: &'p [u8]) -> std::borrow::Cow<'p, [u8]> {
+        let spec = self.entry.route.spec();
+        let join = super::rewrite::Join {
+            base,
+            strip: spec.strip_path,
+            handling: spec.path_handling,
+        };
+        let Some(template) = &spec.rewrite else {
+            return join.path(path, self.matched);
+        };
+        let mut replaced = Vec::with_capacity(path.len() + template.len());
+        match &self.entry.test {
+            PathTest::Regex(regex) => {
+                if let Some(groups) = regex.captures(path) {
+                    groups.expand(template.as_bytes(), &mut replaced);
+                }
+            }
+            PathTest::Any | PathTest::Prefix(_) | PathTest::Exact(_) => {
+                replaced.extend_from_slice(template.as_bytes());
+            }
+        }
+        let rest = path
+            .get(self.matched.unwrap_or(path.len())..)
+            .unwrap_or_default();
+        replaced.extend_from_slice(rest);
+        let join = super::rewrite::Join {
+            strip: false,
+            ..join
+        };
+        join.path(&replaced, None).into_owned().into()
+    }
+}

@@ -1,0 +1,226 @@
+//! A service as traffic uses it: its pool beside it, and what every request to it has in common.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::model;
+use crate::model::{Endpoint, Entity, HashOn, Id, Kind, Name, NamespaceRef, Snapshot};
+use crate::upstream::{Endpoints, Member, Policy, Pool, Resolved, is_name};
+
+/// Endpoints ready for traffic, and the host names that they came from.
+#[derive(Clone, Debug)]
+pub(super) struct Backend {
+    pub(super) pool: Arc<Pool>,
+    /// The pool's entity; `None` for a service's own host.
+    entity: Option<Arc<Entity>>,
+    /// Names whose addresses are in it.
+    pub(super) names: Arc<[Arc<str>]>,
+}
+
+impl Backend {
+    pub(super) const fn entity(&self) -> Option<&Arc<Entity>> {
+        self.entity.as_ref()
+    }
+
+    pub(super) fn spec(&self) -> Option<&model::Pool> {
+        self.entity.as_ref()?.as_kind()
+    }
+}
+
+/// A service, compiled.
+#[derive(Clone, Debug)]
+pub struct Service {
+    entity: Arc<Entity>,
+    pub(super) backend: Backend,
+    /// What is sent as Host where the client's is not preserved and no endpoint has its own.
+    host: Option<HeaderValue>,
+    connection_key: u64,
+}
+
+impl Service {
+    pub fn id(&self) -> Id {
+        self.entity.id
+    }
+
+    pub fn entity(&self) -> &Arc<Entity> {
+        &self.entity
+    }
+
+    /// What the operator wrote.
+    pub fn spec(&self) -> &model::Service {
+        self.entity
+            .as_kind()
+            .expect("only service entities are compiled into services")
+    }
+
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.backend.pool
+    }
+
+    /// The pool as configured; `None` where the service's host is itself the address.
+    pub fn pool_entity(&self) -> Option<&Arc<Entity>> {
+        self.backend.entity.as_ref()
+    }
+
+    /// The base path; `/` where it has none.
+    pub fn base(&self) -> &str {
+        self.spec().path.as_deref().unwrap_or("/")
+    }
+
+    /// The Host to send where one is the same for all endpoints.
+    pub const fn host(&self) -> Option<&HeaderValue> {
+        self.host.as_ref()
+    }
+
+    /// What requests are spread by, where the pool hashes them.
+    pub fn hash_on(&self) -> Option<&HashOn> {
+        let pool = self.backend.entity.as_ref()?.as_kind::<model::Pool>()?;
+        (pool.algorithm == model::Algorithm::ConsistentHashing).then_some(&pool.hash_on)
+    }
+
+    /// Tells apart connections that may not serve each other's requests: everything about how one is
+    /// made that its address does not tell.
+    pub const fn connection_key(&self) -> u64 {
+        self.connection_key
+    }
+}
+
+/// Builds backends and services; borrows what they are built from.
+#[derive(Clone, Copy)]
+pub(super) struct Builder<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) resolved: &'a Resolved,
+    pub(super) live: &'a Endpoints,
+}
+
+impl Builder<'_> {
+    pub(super) fn pool(&self, entity: &Arc<Entity>, pool: &model::Pool) -> Backend {
+        let mut gathered = Gathered::default();
+        for member in self.snapshot.mentioning(entity.id, Kind::Endpoint) {
+            let Some(endpoint) = member.as_kind::<Endpoint>().filter(|one| one.enabled) else {
+                continue;
+            };
+            let host = endpoint.host.as_str();
+            gathered.add(
+                self.resolved,
+                Some(member.id),
+                host,
+                endpoint.port,
+                endpoint.weight,
+            );
+        }
+        let policy = Policy {
+            unresolved: gathered.unresolved,
+            ..Policy::of(entity.id, pool)
+        };
+        Backend {
+            pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
+            entity: Some(Arc::clone(entity)),
+            names: gathered.names.into(),
+        }
+    }
+
+    fn direct(&self, id: Id, service: &model::Service) -> Backend {
+        let mut gathered = Gathered::default();
+        gathered.add(self.resolved, None, service.host.as_str(), service.port, 1);
+        let policy = Policy {
+            unresolved: gathered.unresolved,
+            ..Policy::direct(id)
+        };
+        Backend {
+            pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
+            entity: None,
+            names: gathered.names.into(),
+        }
+    }
+
+    /// The service with the pool that its host names, or with its host's own addresses.
+    pub(super) fn service(
+        &self,
+        entity: &Arc<Entity>,
+        service: &model::Service,
+        pool_of: impl Fn(&NamespaceRef, &str) -> Option<Backend>,
+    ) -> Service {
+        let backend = pool_of(&service.namespace, service.host.as_str())
+            .unwrap_or_else(|| self.direct(entity.id, service));
+        let fixed = backend.entity.as_ref().map(|pool| {
+            let pool = pool.as_kind::<model::Pool>();
+            pool.and_then(|pool| pool.host_header.as_ref())
+                .map(|host| host.as_str().to_owned())
+        });
+        let own = || {
+            Some(authority(
+                service.host.as_str(),
+                service.port,
+                service.protocol,
+            ))
+        };
+        let host = fixed
+            .unwrap_or_else(own)
+            .and_then(|text| HeaderValue::from_str(&text).ok());
+        let connection_key = connection_key(service);
+        Service {
+            entity: Arc::clone(entity),
+            backend,
+            host,
+            connection_key,
+        }
+    }
+}
+
+/// `host:port`, without the port where the protocol implies it.
+pub fn authority(host: &str, port: u16, protocol: model::Protocol) -> String {
+    let bare_v6 = host.contains(':') && !host.starts_with('[');
+    let host = if bare_v6 {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    if port == protocol.default_port() {
+        host
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn connection_key(service: &model::Service) -> u64 {
+    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+    service.protocol.hash(&mut hasher);
+    service.tls_verify.hash(&mut hasher);
+    service
+        .tls_server_name
+        .as_ref()
+        .map(Name::as_str)
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
+#[derive(Default)]
+struct Gathered {
+    members: Vec<Member>,
+    names: Vec<Arc<str>>,
+    unresolved: bool,
+}
+
+impl Gathered {
+    fn add(&mut self, resolved: &Resolved, id: Option<Id>, host: &str, port: u16, weight: u16) {
+        let name: Arc<str> = host.into();
+        let before = self.members.len();
+        for addr in resolved.addresses(host) {
+            let (host, addr) = (Arc::clone(&name), SocketAddr::new(addr, port));
+            self.members.push(Member {
+                id,
+                host,
+                addr,
+                weight,
+            });
+        }
+        if is_name(host) {
+            self.unresolved |= self.members.len() == before;
+            self.names.push(name);
+        }
+    }
+}

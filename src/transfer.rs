@@ -1,0 +1,176 @@
+//! The registry as one document: out, in, and checked, while no gateway runs on it.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::boot::{Concern, Fault, offline};
+use crate::config::Settings;
+use crate::model::{Change, Entity, EntityRef, Kind, Snapshot, Spec};
+use crate::registry::Error;
+
+/// The version of the document; raised when an older reader could misread a newer one.
+const FORMAT: u32 = 1;
+
+/// Documents larger than this are refused.
+const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// How a document is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Yaml,
+    Json,
+}
+
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    sluicegate: u32,
+    entities: Vec<Entry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    kind: Kind,
+    #[serde(flatten)]
+    entity: &'a Entity,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Read {
+    sluicegate: u32,
+    entities: Vec<Entity>,
+}
+
+/// Writes every entity to `file`, else to standard output.
+///
+/// # Errors
+/// [`Fault`] where the store cannot be read or the file not be written.
+pub fn export(settings: &Settings, file: Option<&Path>, format: Format) -> Result<(), Fault> {
+    let snapshot = offline(settings, |registry| async move { Ok(registry.snapshot()) })?.0;
+    let text = document(&snapshot, format)?;
+    match file {
+        Some(file) => std::fs::write(file, text).map_err(|error| about(file, &error)),
+        None => Ok(std::io::stdout().write_all(text.as_bytes())?),
+    }
+}
+
+fn document(snapshot: &Snapshot, format: Format) -> Result<String, Fault> {
+    let entry = |entity| Entry {
+        kind: Entity::kind(entity),
+        entity,
+    };
+    let entities = snapshot.iter().map(|entity| entry(&**entity)).collect();
+    let written = Written {
+        sluicegate: FORMAT,
+        entities,
+    };
+    match format {
+        Format::Json => serde_json::to_string_pretty(&written).map_err(unwritable),
+        Format::Yaml => serde_saphyr::to_string(&written).map_err(unwritable),
+    }
+}
+
+fn unwritable(error: impl std::fmt::Display) -> Fault {
+    Fault::new(Concern::Document, error)
+}
+
+fn about(file: &Path, error: &dyn std::fmt::Display) -> Fault {
+    Fault::new(Concern::Document, format!("{}: {error}", file.display()))
+}
+
+/// Puts every entity of a document into the registry, with one revision; with `replace`, deletes
+/// the others in the same step.
+///
+/// # Errors
+/// [`Fault`] where the document cannot be read or what it says cannot run; nothing changed.
+pub fn import(settings: &Settings, file: &Path, replace: bool) -> Result<(), Fault> {
+    let entities = read(file)?;
+    let count = entities.len();
+    let (revision, _) = offline(settings, |registry| async move {
+        let plan = move |now: &Snapshot| Ok::<_, Error>((changes(entities, now, replace), ()));
+        let (applied, ()) = registry.edit(plan).await.map_err(unwritable)?;
+        Ok(applied.revision)
+    })?;
+    let line = format!("{count} entities are in the registry, at revision {revision}\n");
+    Ok(std::io::stdout().write_all(line.as_bytes())?)
+}
+
+fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
+    let wrong = |error: &dyn std::fmt::Display| about(file, error);
+    let size = std::fs::metadata(file)
+        .map_err(|error| wrong(&error))?
+        .len();
+    if size > DOCUMENT_BYTES_MAX {
+        return Err(wrong(&format!(
+            "{size} bytes, at most {DOCUMENT_BYTES_MAX}"
+        )));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    // JSON by its own reader: YAML's bounds on a document's size are for people's files.
+    let read: Read = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,
+        false => serde_saphyr::from_str(&text).map_err(|error| wrong(&error))?,
+    };
+    match read.sluicegate {
+        FORMAT => Ok(read.entities),
+        other => Err(wrong(&format!(
+            "format {other}, this version reads {FORMAT}"
+        ))),
+    }
+}
+
+fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> {
+    let named: BTreeSet<EntityRef> = entities.iter().map(Entity::at).collect();
+    let others = now
+        .iter()
+        .filter(|entity| replace && !named.contains(&entity.at()));
+    // What another owns goes with it; the default namespace stays.
+    let owned = |spec: &Spec| matches!(spec.kind(), Kind::Endpoint | Kind::Sni);
+    let gone = |entity: &&Arc<Entity>| {
+        let mentions = entity.spec.references().map(|reference| reference.to);
+        let with_owner = owned(&entity.spec) && mentions.is_some_and(|to| !named.contains(&to));
+        !with_owner && entity.spec.name() != Some("default")
+    };
+    let deletes = others
+        .filter(gone)
+        .map(|entity| Change::Delete(entity.at()));
+    let puts = entities
+        .into_iter()
+        .map(|entity| Change::Put(Arc::new(entity)));
+    deletes
+        .collect::<Vec<_>>()
+        .into_iter()
+        .chain(puts)
+        .collect()
+}
+
+/// Says what is in the settings and in the store, and everything that is wrong with it.
+///
+/// # Errors
+/// [`Fault`] for the first file that cannot be read, or for entities that cannot run.
+pub fn check(settings: &Settings, out: &mut dyn Write) -> Result<(), Fault> {
+    let (snapshot, problems) =
+        offline(settings, |registry| async move { Ok(registry.snapshot()) })?;
+    for kind in Kind::ALL {
+        writeln!(out, "{:>8} {}", snapshot.count(*kind), kind.plural())?;
+    }
+    for problem in &problems {
+        writeln!(out, "problem: {problem}")?;
+    }
+    match problems.len() {
+        0 => Ok(writeln!(
+            out,
+            "settings and registry are fine, at revision {}",
+            snapshot.revision()
+        )?),
+        n => Err(Fault::new(
+            Concern::Document,
+            format!("{n} entities would be left out"),
+        )),
+    }
+}

@@ -1,0 +1,21 @@
+//! *Choosing an endpoint.* The mouth is [`Pool::pick`], [`Pick::observe`] and [`Endpoint::health`].
+//!
+//! A [`Pool`] is compiled with its table and immutable. What changes while requests run (in-flight
+//! slots, health, counts) is live state behind `Arc`s, kept by [`Endpoints`] across tables.
+
+mod checks;
+mod endpoint;
+mod hash;
+mod health;
+mod pick;
+mod pool;
+mod probe;
+mod resolve;
+
+pub use checks::Outcome;
+pub use endpoint::{Endpoint, EndpointHealth, Endpoints, Failures};
+pub use hash::key;
+pub use health::Health;
+pub use pool::{Member, NoEndpoint, Pick, Policy, Pool, Tried};
+pub use probe::Prober;
+pub use resolve::{NoResolver, Resolved, Resolver, Servers, is_name};

@@ -1,0 +1,612 @@
+//! A pool as a table holds it: immutable, with pointers to live state.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use crate::model::{self, ActiveCheck, Algorithm, Id, PassiveCheck};
+
+use super::checks::{Active, Checks, ChecksKey, Outcome};
+use super::endpoint::{Endpoint, EndpointKey, Endpoints};
+use super::hash;
+use super::pick::{Candidate, Field, Picker};
+
+/// How a pool chooses and judges.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    /// The pool, or the service that has no pool: whose live state this is.
+    pub owner: Id,
+    pub algorithm: Algorithm,
+    pub active: Option<&'a ActiveCheck>,
+    pub passive: Option<&'a PassiveCheck>,
+    /// The share of weight, in percent, that must be healthy; below it no pick succeeds.
+    pub healthy_percent_min: u8,
+    /// Whether a member is missing because its name has no address.
+    pub unresolved: bool,
+}
+
+impl<'a> Policy<'a> {
+    pub fn of(id: Id, pool: &'a model::Pool) -> Self {
+        Self {
+            owner: id,
+            algorithm: pool.algorithm,
+            active: pool.active.as_ref(),
+            passive: pool.passive.as_ref(),
+            healthy_percent_min: pool.healthy_percent_min,
+            unresolved: false,
+        }
+    }
+
+    /// A service's own host: round robin over its addresses, and never ejected.
+    pub const fn direct(service: Id) -> Self {
+        Self {
+            owner: service,
+            algorithm: Algorithm::RoundRobin,
+            active: None,
+            passive: None,
+            healthy_percent_min: 0,
+            unresolved: false,
+        }
+    }
+}
+
+/// One address that a pool is built from.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The endpoint entity; `None` for a service's own address.
+    pub id: Option<Id>,
+    /// The host as configured.
+    pub host: Arc<str>,
+    pub addr: SocketAddr,
+    /// 0 gets no traffic; it is checked and shown all the same.
+    pub weight: u16,
+}
+
+/// Why no endpoint could be picked; each is a 503 to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoEndpoint {
+    #[error("pool has no endpoint that may get traffic: add one, enable one, or give one a weight")]
+    Empty,
+    #[error("no endpoint's name has an address: check the names and the resolver")]
+    Unresolved,
+    #[error("all endpoints are unhealthy")]
+    AllUnhealthy,
+    #[error("less of the pool is healthy than healthy_percent_min asks for")]
+    TooFewHealthy,
+}
+
+/// Endpoints with a balancing and a health policy.
+#[derive(Debug)]
+pub struct Pool {
+    owner: Id,
+    endpoints: Box<[Arc<Endpoint>]>,
+    checks: Arc<Checks>,
+    picker: Picker,
+    turn: Arc<AtomicUsize>,
+    healthy_percent_min: u8,
+    unresolved: bool,
+}
+
+impl Pool {
+    /// Compiles a pool; endpoints that `live` knows keep their state.
+    pub fn build(policy: &Policy<'_>, members: Vec<Member>, live: &Endpoints) -> Self {
+        let key = ChecksKey::of(policy.active, policy.passive);
+        let fingerprint = key.fingerprint();
+        let checks = live.checks(key);
+        let endpoints: Box<[Arc<Endpoint>]> = members
+            .into_iter()
+            .map(|member| Arc::new(endpoint(member, policy.owner, fingerprint, &checks, live)))
+            .collect();
+        Self {
+            owner: policy.owner,
+            picker: Picker::build(policy.algorithm, endpoints.iter().map(candidate).collect()),
+            endpoints,
+            checks,
+            turn: live.turn(policy.owner),
+            healthy_percent_min: policy.healthy_percent_min,
+            unresolved: policy.unresolved,
+        }
+    }
+
+    /// The pool, or the service that has no pool.
+    pub const fn owner(&self) -> Id {
+        self.owner
+    }
+
+    /// Every endpoint, those without weight included.
+    pub fn endpoints(&self) -> impl ExactSizeIterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter()
+    }
+
+    /// Whether anything judges the endpoints' health.
+    pub fn is_checked(&self) -> bool {
+        self.checks.is_on()
+    }
+
+    /// Whether an active check asks the endpoints: what [`Prober`](super::Prober) follows.
+    pub fn is_probed(&self) -> bool {
+        self.active().is_some()
+    }
+
+    pub(super) fn active(&self) -> Option<&Active> {
+        self.checks.active.as_ref()
+    }
+
+    /// Chooses an endpoint and takes an in-flight slot on it.
+    ///
+    /// `key` is the hash of what consistent hashing balances by ([`super::key`]); other algorithms
+    /// take no notice. Endpoints in `tried` are chosen only where no other is available. `now`
+    /// matters where endpoints wait for the end of their ejection.
+    ///
+    /// # Errors
+    /// [`NoEndpoint`]; an unhealthy endpoint is never chosen for want of a healthy one.
+    pub fn pick(&self, key: u64, tried: &Tried, now: Instant) -> Result<Pick, NoEndpoint> {
+        if self.picker.is_empty() {
+            return Err(self.nobody());
+        }
+        if self.healthy_percent_min > 0 && !self.is_healthy_enough(now) {
+            return Err(NoEndpoint::TooFewHealthy);
+        }
+        let index = self
+            .choose_untried(key, tried, now)
+            .or_else(|| self.choose(key, &Tried::default(), now))
+            .ok_or(NoEndpoint::AllUnhealthy)?;
+        let endpoint = self.endpoints.get(index).ok_or(NoEndpoint::Empty)?;
+        Ok(Pick::begin(Arc::clone(endpoint), index, now))
+    }
+
+    const fn nobody(&self) -> NoEndpoint {
+        if self.unresolved {
+            NoEndpoint::Unresolved
+        } else {
+            NoEndpoint::Empty
+        }
+    }
+
+    fn choose_untried(&self, key: u64, tried: &Tried, now: Instant) -> Option<usize> {
+        if tried.is_empty() {
+            return None;
+        }
+        self.choose(key, tried, now)
+    }
+
+    fn choose(&self, key: u64, tried: &Tried, now: Instant) -> Option<usize> {
+        let view = View {
+            endpoints: &self.endpoints,
+            tried,
+            now,
+        };
+        self.picker.choose(key, &self.turn, &view)
+    }
+
+    fn is_healthy_enough(&self, now: Instant) -> bool {
+        let weight = |endpoint: &Arc<Endpoint>| u64::from(endpoint.weight);
+        let total: u64 = self.endpoints.iter().map(weight).sum();
+        let open = self.endpoints.iter().filter(|e| e.state.is_open(now));
+        let open: u64 = open.map(weight).sum();
+        open * 100 >= total * u64::from(self.healthy_percent_min)
+    }
+}
+
+fn endpoint(
+    member: Member,
+    owner: Id,
+    fingerprint: u64,
+    checks: &Arc<Checks>,
+    live: &Endpoints,
+) -> Endpoint {
+    let state = live.state(EndpointKey {
+        owner,
+        host: Arc::clone(&member.host),
+        addr: member.addr,
+        checks: fingerprint,
+    });
+    Endpoint {
+        id: member.id,
+        host: member.host,
+        addr: member.addr,
+        weight: member.weight,
+        state,
+        checks: Arc::clone(checks),
+    }
+}
+
+fn candidate(endpoint: &Arc<Endpoint>) -> Candidate {
+    Candidate {
+        weight: endpoint.weight,
+        seed: hash::seed(&endpoint.host, endpoint.addr),
+    }
+}
+
+/// The endpoints as one pick sees them.
+struct View<'a> {
+    endpoints: &'a [Arc<Endpoint>],
+    tried: &'a Tried,
+    now: Instant,
+}
+
+impl Field for View<'_> {
+    fn admits(&self, index: usize) -> bool {
+        let open = |endpoint: &Arc<Endpoint>| endpoint.state.is_open(self.now);
+        self.endpoints.get(index).is_some_and(open) && !self.tried.contains(index)
+    }
+
+    fn in_flight(&self, index: usize) -> u64 {
+        let endpoint = self.endpoints.get(index);
+        endpoint.map_or(u64::MAX, |endpoint| endpoint.state.in_flight())
+    }
+}
+
+/// The most endpoints one request remembers to have tried.
+const TRIED_MAX: usize = 64;
+
+/// The endpoints that a request has tried, all of one pool.
+#[derive(Clone, Debug, Default)]
+pub struct Tried(SmallVec<[usize; 4]>);
+
+impl Tried {
+    /// Remembers a pick; of more than 64 endpoints the later are not remembered.
+    pub fn add(&mut self, pick: &Pick) {
+        if !self.contains(pick.index) && self.0.len() < TRIED_MAX {
+            self.0.push(pick.index);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.0.contains(&index)
+    }
+}
+
+/// A chosen endpoint. Holds its in-flight slot until dropped, and nothing of the table.
+#[derive(Debug)]
+pub struct Pick {
+    endpoint: Arc<Endpoint>,
+    index: usize,
+}
+
+impl Pick {
+    fn begin(endpoint: Arc<Endpoint>, index: usize, now: Instant) -> Self {
+        endpoint.state.begin(&endpoint.checks, now);
+        Self { endpoint, index }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.endpoint.addr
+    }
+
+    /// The host as configured: a name or an IP address.
+    pub fn host(&self) -> &str {
+        &self.endpoint.host
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Tells how the attempt ended, once; the passive check learns from it.
+    pub fn observe(&self, outcome: Outcome, now: Instant) {
+        self.endpoint.observe(outcome, now);
+    }
+}
+
+impl Drop for Pick {
+    fn drop(&mut self) {
+        self.endpoint.state.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use crate::model::Thresholds;
+
+    use super::super::health::Health;
+    use super::*;
+
+    fn member(port: u16, weight: u16) -> Member {
+        Member {
+            id: Some(Id::derived(&port.to_string())),
+            host: "127.0.0.1".into(),
+            addr: SocketAddr::from(([127, 0, 0, 1], port)),
+            weight,
+        }
+    }
+
+    fn members(count: u16) -> Vec<Member> {
+        (1..=count).map(|port| member(port, 100)).collect()
+    }
+
+    fn policy() -> Policy<'static> {
+        Policy::direct(Id::derived("pool"))
+    }
+
+    /// Ejects at the first failure of a connection, for a second.
+    fn strict() -> PassiveCheck {
+        PassiveCheck {
+            thresholds: Thresholds {
+                successes: 1,
+                tcp_failures: 1,
+                http_failures: 2,
+                ..Thresholds::off()
+            },
+            ejection: Duration::from_secs(1),
+        }
+    }
+
+    fn pick(pool: &Pool, now: Instant) -> Result<Pick, NoEndpoint> {
+        pool.pick(0, &Tried::default(), now)
+    }
+
+    fn in_flight(pool: &Pool) -> Vec<u64> {
+        pool.endpoints().map(|e| e.health().in_flight).collect()
+    }
+
+    #[test]
+    fn a_pick_holds_its_slot_until_dropped() {
+        let pool = Pool::build(&policy(), members(1), &Endpoints::new());
+        let now = Instant::now();
+        let first = pick(&pool, now).unwrap();
+        let second = pick(&pool, now).unwrap();
+        assert_eq!(in_flight(&pool), [2]);
+        drop(pool);
+        assert_eq!(first.endpoint().health().in_flight, 2);
+        drop(second);
+        assert_eq!(first.endpoint().health().in_flight, 1);
+        assert_eq!(first.endpoint().health().attempts, 2);
+    }
+
+    #[test]
+    fn live_state_survives_a_rebuild_with_an_unrelated_change() {
+        let live = Endpoints::new();
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let now = Instant::now();
+        let before = Pool::build(&policy, members(2), &live);
+        let held = pick(&before, now).unwrap();
+        held.observe(Outcome::ConnectFailed, now);
+        let changed = vec![member(3, 1), member(2, 7), member(1, 100)];
+        let after = Pool::build(
+            &Policy {
+                algorithm: Algorithm::LeastConnections,
+                ..policy
+            },
+            changed,
+            &live,
+        );
+        let of = |pool: &Pool| {
+            let found = pool.endpoints().find(|e| e.addr() == held.addr());
+            found.unwrap().health()
+        };
+        assert_eq!(of(&after).health, Health::Unhealthy);
+        assert_eq!(of(&after).in_flight, 1);
+        assert_eq!(of(&after), of(&before));
+        drop(before);
+        assert_eq!(of(&after).failures.connect, 1);
+    }
+
+    #[test]
+    fn other_check_settings_or_another_owner_begin_anew() {
+        let live = Endpoints::new();
+        let (strict, default) = (strict(), PassiveCheck::default());
+        let with = |passive, owner: &str| Policy {
+            owner: Id::derived(owner),
+            passive: Some(passive),
+            ..policy()
+        };
+        let now = Instant::now();
+        let first = Pool::build(&with(&strict, "a"), members(1), &live);
+        pick(&first, now)
+            .unwrap()
+            .observe(Outcome::ConnectFailed, now);
+        assert_eq!(pick(&first, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        let settings = Pool::build(&with(&default, "a"), members(1), &live);
+        let owner = Pool::build(&with(&strict, "b"), members(1), &live);
+        assert!(pick(&settings, now).is_ok() && pick(&owner, now).is_ok());
+    }
+
+    #[test]
+    fn frequent_rebuilds_do_not_favour_the_first_endpoint() {
+        let live = Endpoints::new();
+        let mut chosen = HashSet::new();
+        let mut held = Pool::build(&policy(), members(4), &live);
+        for _ in 0..4 {
+            held = Pool::build(&policy(), members(4), &live);
+            chosen.insert(pick(&held, Instant::now()).unwrap().addr());
+        }
+        assert_eq!(chosen.len(), held.endpoints().len());
+    }
+
+    #[test]
+    fn tried_endpoints_are_chosen_again_only_for_want_of_another() {
+        let now = Instant::now();
+        for algorithm in [
+            Algorithm::RoundRobin,
+            Algorithm::LeastConnections,
+            Algorithm::ConsistentHashing,
+            Algorithm::Random,
+        ] {
+            let policy = Policy {
+                algorithm,
+                ..policy()
+            };
+            let pool = Pool::build(&policy, members(5), &Endpoints::new());
+            let mut tried = Tried::default();
+            let mut seen = HashSet::new();
+            for _ in 0..5 {
+                let pick = pool.pick(42, &tried, now).unwrap();
+                tried.add(&pick);
+                assert!(seen.insert(pick.addr()), "{algorithm:?} repeats");
+            }
+            assert!(pool.pick(42, &tried, now).is_ok(), "{algorithm:?} gives up");
+        }
+    }
+
+    #[test]
+    fn a_tried_endpoint_that_is_healthy_beats_an_unhealthy_one() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let now = Instant::now();
+        let down = pick(&pool, now).unwrap();
+        down.observe(Outcome::ConnectFailed, now);
+        let up = pick(&pool, now).unwrap();
+        let mut tried = Tried::default();
+        tried.add(&up);
+        assert_eq!(pool.pick(0, &tried, now).unwrap().addr(), up.addr());
+    }
+
+    #[test]
+    fn why_nobody_can_be_picked_is_told() {
+        let live = Endpoints::new();
+        let now = Instant::now();
+        let none = Pool::build(&policy(), Vec::new(), &live);
+        assert_eq!(pick(&none, now).unwrap_err(), NoEndpoint::Empty);
+        let weightless = Pool::build(&policy(), vec![member(1, 0)], &live);
+        assert_eq!(pick(&weightless, now).unwrap_err(), NoEndpoint::Empty);
+        let unresolved = Policy {
+            unresolved: true,
+            ..policy()
+        };
+        let unresolved = Pool::build(&unresolved, Vec::new(), &live);
+        assert_eq!(pick(&unresolved, now).unwrap_err(), NoEndpoint::Unresolved);
+    }
+
+    #[test]
+    fn an_ejected_endpoint_is_tried_by_one_request_and_returns_with_its_success() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let mut now = Instant::now();
+        pick(&pool, now)
+            .unwrap()
+            .observe(Outcome::ConnectFailed, now);
+        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        now += Duration::from_secs(1);
+        let trial = pick(&pool, now).unwrap();
+        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        trial.observe(Outcome::Status(204), now);
+        assert!(pick(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn where_a_check_brings_endpoints_back_no_wait_does() {
+        let (passive, active) = (strict(), ActiveCheck::default());
+        let policy = Policy {
+            passive: Some(&passive),
+            active: Some(&active),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let now = Instant::now();
+        pick(&pool, now).unwrap().observe(Outcome::TimedOut, now);
+        assert!(pick(&pool, now).is_ok(), "timeouts do not count here");
+        pick(&pool, now).unwrap().observe(Outcome::Broken, now);
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(pick(&pool, later).unwrap_err(), NoEndpoint::AllUnhealthy);
+    }
+
+    #[test]
+    fn statuses_in_neither_list_say_nothing() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let now = Instant::now();
+        let attempt = pick(&pool, now).unwrap();
+        attempt.observe(Outcome::Status(503), now);
+        for neutral in [404, 501, 999, 1024, u16::MAX] {
+            attempt.observe(Outcome::Status(neutral), now);
+        }
+        assert_eq!(attempt.endpoint().health().health, Health::Healthy);
+        attempt.observe(Outcome::Status(503), now);
+        assert_eq!(attempt.endpoint().health().health, Health::Unhealthy);
+        assert_eq!(attempt.endpoint().health().failures.status, 2);
+    }
+
+    #[test]
+    fn below_the_healthy_share_the_pool_answers_nobody() {
+        let policy = Policy {
+            healthy_percent_min: 50,
+            ..policy()
+        };
+        let members = vec![member(1, 50), member(2, 30), member(3, 20)];
+        let pool = Pool::build(&policy, members, &Endpoints::new());
+        let endpoints: Vec<_> = pool.endpoints().collect();
+        let now = Instant::now();
+        endpoints[0].mark(Health::Unhealthy);
+        assert!(pick(&pool, now).is_ok(), "half is enough");
+        endpoints[2].mark(Health::Unhealthy);
+        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::TooFewHealthy);
+        endpoints[2].mark(Health::Healthy);
+        assert!(pick(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn an_operators_word_holds_until_the_next_report() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let now = Instant::now();
+        let attempt = pick(&pool, now).unwrap();
+        attempt.endpoint().mark(Health::Unhealthy);
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(pick(&pool, later).unwrap_err(), NoEndpoint::AllUnhealthy);
+        attempt.observe(Outcome::Status(200), now);
+        assert!(pick(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn slots_balance_under_concurrent_picks_and_rebuilds() {
+        let live = Endpoints::new();
+        let passive = strict();
+        let policy = Policy {
+            algorithm: Algorithm::LeastConnections,
+            passive: Some(&passive),
+            ..policy()
+        };
+        let first = Pool::build(&policy, members(3), &live);
+        let outcomes = [
+            Outcome::Status(200),
+            Outcome::ConnectFailed,
+            Outcome::Status(503),
+        ];
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let start = Instant::now();
+                    for round in 0..2000 {
+                        let pool = Pool::build(&policy, members(3), &live);
+                        let now = start + Duration::from_millis(round);
+                        if let Ok(pick) = pick(&pool, now) {
+                            pick.observe(outcomes[usize::try_from(round % 3).unwrap()], now);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(in_flight(&first), [0, 0, 0]);
+    }
+}
