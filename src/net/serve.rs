@@ -120,6 +120,7 @@ where
             client,
             tls,
             traffic: Traffic::default(),
+            hop: std::sync::OnceLock::new(),
         });
         let limits = self.shared.limits.clone();
         Ok((

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::headers::Hop;
 use crate::model::Id;
 
 /// What a listener speaks after any PROXY protocol header.
@@ -122,6 +123,8 @@ pub struct Connection {
     pub client: SocketAddr,
     pub tls: Option<TlsFacts>,
     pub traffic: Traffic,
+    /// Filled by the first request.
+    pub hop: OnceLock<Arc<Hop>>,
 }
 
 tokio::task_local! {
@@ -138,6 +141,11 @@ impl Connection {
     /// it.
     pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> {
         CONNECTION.scope(self, work)
+    }
+
+    /// The header values that are the same for every request, made by the first.
+    pub(super) fn hop(&self, make: impl FnOnce() -> Arc<Hop>) -> Arc<Hop> {
+        Arc::clone(self.hop.get_or_init(make))
     }
 
     pub fn is_tls(&self) -> bool {
@@ -167,6 +175,7 @@ mod tests {
             client: address,
             tls: None,
             traffic: Traffic::default(),
+            hop: OnceLock::new(),
         })
     }
 
