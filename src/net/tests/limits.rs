@@ -127,3 +127,22 @@ fn a_client_that_takes_nothing_is_reset() {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     });
 }
+
+/// A client that waits for `100 Continue` owes nothing while the upstream thinks.
+#[test]
+fn a_body_is_not_due_before_it_is_asked_for() {
+    let gateway = Setup::limited(|limits| limits.body_stall = Duration::from_millis(100)).start();
+    let address = gateway.listen(&spec("web"));
+    run(async {
+        let mut patient = Client::to(address).await;
+        let mut stalled = Client::to(address).await;
+        let head = "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n";
+        patient
+            .send(&format!("{head}Expect: 100-continue\r\n\r\n"))
+            .await;
+        stalled.send(&format!("{head}\r\n")).await;
+        assert_eq!(status(&stalled.rest().await), 408);
+        patient.send("abc").await;
+        assert!(patient.response().await.ends_with("\r\n\r\nabc"));
+    });
+}
