@@ -4,12 +4,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+use crate::boot;
 use crate::boot::Fault;
 use crate::config;
 use crate::config::Settings;
-use crate::{boot, transfer};
+use crate::transfer;
+use crate::transfer::Format;
 
 /// A reverse proxy and service gateway whose configuration changes live.
 #[derive(Debug, Parser)]
@@ -61,14 +63,6 @@ enum Command {
     Demo,
     /// Print the version.
     Version,
-}
-
-/// How a document is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    #[default]
-    Yaml,
-    Json,
 }
 
 /// Does what the arguments ask for.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::{Concern, Fault, offline};
-use crate::cli::Format;
 use crate::config::Settings;
 use crate::model::{Change, Entity, EntityRef, Kind, Snapshot, Spec};
 use crate::registry::Error;
@@ -18,6 +17,14 @@ const FORMAT: u32 = 1;
 
 /// Documents larger than this are refused.
 const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// How a document is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Yaml,
+    Json,
+}
 
 #[derive(Debug, Serialize)]
 struct Written<'a> {

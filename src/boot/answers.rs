@@ -121,7 +121,10 @@ fn forward(
 
 /// Every candidate, with what was found of it.
 #[derive(Default)]
-struct Tried(Vec<(Standing, Arc<Route>, Result<Option<usize>, Miss>)>);
+struct Tried(Vec<(Standing, Arc<Route>, Judged)>);
+
+/// How much of the path matched, or the first predicate that failed.
+type Judged = Result<Option<usize>, Miss>;
 
 impl Trial for Tried {
     const EXHAUSTIVE: bool = true;

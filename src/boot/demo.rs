@@ -68,7 +68,7 @@ fn greetings() -> Router {
             "x-request-id": sent("x-request-id"),
         }))
     };
-    let document = described("greetings", json!({"/": operation("Say hello")}));
+    let document = described("greetings", &json!({"/": operation("Say hello")}));
     Router::new()
         .route("/", get(hello))
         .route("/openapi.json", get(|| async { Json(document) }))
@@ -77,14 +77,14 @@ fn greetings() -> Router {
 fn users() -> Router {
     let user = |Path(id): Path<String>| async move { Json(json!({"id": id, "name": "Ada"})) };
     let paths = json!({"/users/{id}": operation("One user")});
-    let document = described("users", paths);
+    let document = described("users", &paths);
     Router::new()
         .route("/users/{id}", get(user))
         .route("/openapi.json", get(|| async { Json(document) }))
 }
 
 /// A document whose operations the *gateway* dialect exposes.
-fn described(title: &str, paths: Value) -> Value {
+fn described(title: &str, paths: &Value) -> Value {
     json!({
         "openapi": "3.0.2",
         "info": {"title": title, "version": "1"},

@@ -1,6 +1,6 @@
 //! Where the process writes what it has to say.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
@@ -17,6 +17,7 @@ pub(super) fn start(settings: &Log) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     // An embedder that has a log of its own keeps it.
     let _ = match settings.format {
         Format::Text => log.with_target(false).try_init(),

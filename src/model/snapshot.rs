@@ -278,16 +278,13 @@ impl Snapshot {
 
     fn check_mentioned(&self, entity: &Entity) -> Result<(), Refusal> {
         let at = entity.at();
-        if let Some(namespace) = entity.spec.namespace() {
-            if self
-                .named(Kind::Namespace, "", namespace.as_str())
-                .is_none()
-            {
-                return Err(Refusal::NoNamespace {
-                    at,
-                    namespace: namespace.clone(),
-                });
-            }
+        let namespace = entity.spec.namespace();
+        let exists = |namespace: &&NamespaceRef| {
+            let named = self.named(Kind::Namespace, "", namespace.as_str());
+            named.is_some()
+        };
+        if let Some(namespace) = namespace.filter(|namespace| !exists(namespace)).cloned() {
+            return Err(Refusal::NoNamespace { at, namespace });
         }
         match entity.spec.references() {
             Some(r) if self.entity(r.to.kind, r.to.id).is_none() => Err(Refusal::Dangling {

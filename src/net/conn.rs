@@ -25,9 +25,10 @@ use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
 use crate::net::buffer::Inbound;
+use crate::net::frames::{CALM, Frames};
 use crate::net::framing::{Body, Framed, Head, Scanner, Violation};
 use crate::net::limits::Limits;
-use crate::net::reaper::{Phase, Watched};
+use crate::net::reaper::{Phase, Watched, now};
 use crate::net::socket::Tcp;
 use crate::proxy::connection::Connection;
 
@@ -126,7 +127,8 @@ pub struct Conn {
     scanner: Scanner,
     outbound: Vec<u8>,
     upgrade: Upgrade,
-    http2: bool,
+    /// Present once this is HTTP/2.
+    frames: Option<Frames>,
     ended: bool,
     digest: Arc<SocketDigest>,
 }
@@ -160,7 +162,7 @@ impl Conn {
             scanner: Scanner::new(Body::Length(0)),
             outbound: Vec::new(),
             upgrade: Upgrade::No,
-            http2: false,
+            frames: None,
             ended: false,
             digest: Arc::new(digest),
         }
@@ -177,12 +179,12 @@ impl Conn {
 
     /// A second request may follow the one just served.
     pub fn is_reusable(&self) -> bool {
-        self.scanner.is_done() && !self.http2 && !self.ended
+        self.scanner.is_done() && self.frames.is_none() && !self.ended
     }
 
     /// Everything from here on is HTTP/2.
     pub fn become_http2(&mut self) {
-        self.http2 = true;
+        self.frames = Some(Frames::default());
         self.become_opaque();
     }
 
@@ -375,6 +377,24 @@ impl Conn {
         }
     }
 
+    /// Looks at the frames that have just arrived, once this is HTTP/2.
+    fn check_frames(&mut self, cx: &mut Context<'_>, fresh: &[u8]) -> Result<()> {
+        let Some(frames) = &mut self.frames else {
+            return Ok(());
+        };
+        let sent = self.connection.traffic.sent();
+        if frames.allow(fresh, now(), sent, &self.limits) {
+            return Ok(());
+        }
+        // Best effort: `h2` may be in the middle of a frame, and the connection ends either way.
+        self.outbound.extend_from_slice(&CALM);
+        let _ = self.poll_drain(cx);
+        Err(Error::new(
+            ErrorKind::InvalidData,
+            "too many HTTP/2 control frames",
+        ))
+    }
+
     fn note_done(&self) {
         if self.scanner.is_done() {
             self.watched.enter(Phase::Answer);
@@ -447,8 +467,11 @@ impl AsyncRead for Conn {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
         let read = this.poll_message(cx, buf);
-        if read.is_pending() {
+        if read.is_ready() {
+            this.check_frames(cx, buf.filled().get(before..).unwrap_or_default())?;
+        } else {
             if !this.scanner.is_done() {
                 this.watched.reading.wait();
             }
@@ -546,7 +569,7 @@ impl UniqueID for Conn {
 impl Ssl for Conn {
     /// Also for HTTP/2 by prior knowledge: pingora only asks whether it is HTTP/2.
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.http2.then_some(ALPN::H2)
+        self.frames.as_ref().map(|_| ALPN::H2)
     }
 }
 

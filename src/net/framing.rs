@@ -472,7 +472,7 @@ mod tests {
         assert_eq!(chunked("3\r\nabc\r\n0\r\n\r\nGET"), Ok((13, true)));
         assert_eq!(
             chunked("A;x=y\r\n0123456789\r\n0\r\nt: v\r\n\r\n"),
-            Ok((31, true))
+            Ok((30, true))
         );
         assert_eq!(chunked("3\r\nab"), Ok((5, false)));
         for bad in [

@@ -38,8 +38,8 @@ pub struct Limits {
     pub h2_headers: u32,
     /// An HTTP/2 connection without streams. Beyond: closed. Default 60 s.
     pub h2_idle: Duration,
-    /// HTTP/2 frames other than DATA with content and HEADERS within `h2_control_window`.
-    /// Beyond: closed. Default 1000.
+    /// HTTP/2 frames other than HEADERS and DATA with content within `h2_control_window`, and one
+    /// more for each KiB sent meanwhile. Beyond: GOAWAY with ENHANCE_YOUR_CALM. Default 1000.
     pub h2_control_frames: u32,
     /// Default 10 s.
     pub h2_control_window: Duration,

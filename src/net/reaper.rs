@@ -322,3 +322,127 @@ impl Drop for Watch {
         self.reaper.roll().connections.remove(&self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::connection::Scheme;
+
+    async fn watched() -> (Arc<TcpStream>, Watched) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let stream = Arc::new(stream);
+        let entrance = Arc::new(Entrance::new("test", Scheme::Http));
+        let watched = Watched::new(entrance, &stream);
+        (stream, watched)
+    }
+
+    fn seconds(count: u64) -> u64 {
+        now() + count * 1000
+    }
+
+    #[tokio::test]
+    async fn each_phase_has_its_own_limit() {
+        let (_stream, watched) = watched().await;
+        let limits = Limits::default();
+        let cases = [
+            (Phase::Handshake, 10, Some((OVER, Sentence::Close))),
+            (Phase::Idle, 60, Some((OVER, Sentence::StopReading))),
+            (Phase::Head, 10, Some((HEAD_TIME, Sentence::StopReading))),
+            (Phase::Answer, 3600, None),
+            (Phase::Streams, 3600, None),
+        ];
+        for (phase, limit, expected) in cases {
+            watched.enter(phase);
+            assert_eq!(
+                watched.judge(seconds(limit - 1), &limits),
+                None,
+                "{phase:?}"
+            );
+            assert_eq!(
+                watched.judge(seconds(limit + 1), &limits),
+                expected,
+                "{phase:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_judged_by_the_time_its_client_took() {
+        let (_stream, watched) = watched().await;
+        let limits = Limits::default();
+        let slow = Some((BODY_TIME, Sentence::StopReading));
+        watched.enter(Phase::Body);
+        assert_eq!(
+            watched.judge(seconds(3600), &limits),
+            None,
+            "nobody waits for the client"
+        );
+        watched.reading.wait();
+        assert_eq!(watched.judge(seconds(9), &limits), None);
+        assert_eq!(watched.judge(seconds(11), &limits), slow);
+        watched.reading.moved(2400);
+        watched.reading.wait();
+        assert_eq!(
+            watched.judge(seconds(19), &limits),
+            None,
+            "2400 bytes are worth ten seconds"
+        );
+        assert_eq!(watched.judge(seconds(21), &limits), slow);
+        watched.reading.moved(1 << 20);
+        watched.reading.wait();
+        assert_eq!(watched.judge(seconds(29), &limits), None);
+        assert_eq!(
+            watched.judge(seconds(31), &limits),
+            slow,
+            "one wait of more than 30 s"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_not_taken_is_reset() {
+        let (_stream, watched) = watched().await;
+        let limits = Limits::default();
+        watched.enter(Phase::Answer);
+        watched.writing.moved(1 << 20);
+        watched.writing.wait();
+        assert_eq!(watched.judge(seconds(59), &limits), None);
+        assert_eq!(
+            watched.judge(seconds(61), &limits),
+            Some((OVER, Sentence::Reset))
+        );
+    }
+
+    #[tokio::test]
+    async fn bytes_waiting_in_the_kernel_are_our_delay() {
+        use tokio::io::AsyncWriteExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let stream = Arc::new(listener.accept().await.unwrap().0);
+        let watched = Watched::new(Arc::new(Entrance::new("test", Scheme::Http)), &stream);
+        watched.enter(Phase::Body);
+        watched.reading.wait();
+        client.write_all(b"x").await.unwrap();
+        stream.readable().await.unwrap();
+        watched.sweep(seconds(60), &Limits::default());
+        assert_eq!(watched.violation(), None);
+        assert_eq!(stream.try_read(&mut [0; 1]).unwrap(), 1);
+        watched.reading.wait();
+        watched.sweep(seconds(60), &Limits::default());
+        assert_eq!(watched.violation(), Some(Violation::BodyTime));
+    }
+
+    #[tokio::test]
+    async fn the_watch_ends_with_its_guard() {
+        let (_stream, watched) = watched().await;
+        let reaper = Arc::new(Reaper::default());
+        let watch = reaper.watch(Arc::new(watched));
+        assert_eq!(reaper.roll().connections.len(), 1);
+        drop(watch);
+        assert!(reaper.roll().connections.is_empty());
+    }
+}

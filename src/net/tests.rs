@@ -161,6 +161,12 @@ impl Default for Setup {
 }
 
 impl Setup {
+    fn limited(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut setup = Self::default();
+        change(&mut setup.limits);
+        setup
+    }
+
     fn start(self) -> Gateway {
         let (hold, held) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
         let names = Arc::new(Names::default());
@@ -360,13 +366,11 @@ fn an_http_1_0_client_sees_the_end() {
 /// Trap 1 and 2: an idle connection ends, and so does one that trickles its head.
 #[test]
 fn idle_and_trickling_clients_are_cut() {
-    let setup = Setup::default();
-    let limits = Limits {
-        idle: Duration::from_millis(200),
-        head_time: Duration::from_millis(300),
-        ..setup.limits.clone()
-    };
-    let gateway = Setup { limits, ..setup }.start();
+    let gateway = Setup::limited(|limits| {
+        limits.idle = Duration::from_millis(200);
+        limits.head_time = Duration::from_millis(300);
+    })
+    .start();
     let address = gateway.listen(&spec("web"));
     run(async {
         let mut idle = Client::to(address).await;
@@ -394,12 +398,10 @@ fn idle_and_trickling_clients_are_cut() {
 
 #[test]
 fn a_body_that_stalls_is_answered_with_408_or_cut() {
-    let setup = Setup::default();
-    let limits = Limits {
-        body_stall: Duration::from_millis(200),
-        ..setup.limits.clone()
-    };
-    let gateway = Setup { limits, ..setup }.start();
+    let gateway = Setup::limited(|limits| {
+        limits.body_stall = Duration::from_millis(200);
+    })
+    .start();
     let address = gateway.listen(&spec("web"));
     run(async {
         let mut client = Client::to(address).await;
@@ -673,13 +675,11 @@ fn an_address_belongs_to_one_listener() {
 
 #[test]
 fn connections_beyond_the_limits_are_reset_and_counted() {
-    let setup = Setup::default();
-    let limits = Limits {
-        connections: 3,
-        connections_per_address: Some(2),
-        ..setup.limits.clone()
-    };
-    let gateway = Setup { limits, ..setup }.start();
+    let gateway = Setup::limited(|limits| {
+        limits.connections = 3;
+        limits.connections_per_address = Some(2);
+    })
+    .start();
     let address = gateway.listen(&spec("web"));
     let behind = gateway.listen(&Spec {
         proxy_protocol: true,
@@ -743,6 +743,178 @@ fn the_client_is_whom_the_proxy_header_names() {
     });
 }
 
+/// A client that ends its sending side is taken to be gone; the exchange is given up.
+#[test]
+fn a_client_that_leaves_frees_its_place() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = listener.local_addr().unwrap();
+        let gateway = Setup {
+            origin: Some(origin),
+            ..Setup::default()
+        }
+        .start();
+        let address = gateway.listen(&spec("web"));
+        let mut client = Client::to(address).await;
+        client.send("GET /origin HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 16];
+        upstream.read_exact(&mut head).await.unwrap();
+        drop(client);
+        let mut rest = Vec::new();
+        let _ = upstream.read_to_end(&mut rest).await;
+        until(|| gateway.listeners.connections() == 0).await;
+    });
+}
+
+#[test]
+fn a_panic_in_the_app_ends_one_connection_and_frees_its_place() {
+    let gateway = Setup::default().start();
+    let address = gateway.listen(&spec("web"));
+    run(async {
+        let mut client = Client::to(address).await;
+        // Without an origin the app panics when asked for one.
+        client.send("GET /origin HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let _ = client.0.read_to_end(&mut Vec::new()).await;
+        until(|| gateway.listeners.connections() == 0).await;
+        let mut client = Client::to(address).await;
+        assert_eq!(status(&client.get("/").await), 200);
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_reset() {
+    let gateway = Setup::limited(|limits| limits.write_stall = Duration::from_millis(200)).start();
+    let address = gateway.listen(&spec("web"));
+    run(async {
+        let mut client = Client::to(address).await;
+        client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        until(|| gateway.listeners.connections() == 1).await;
+        until(|| gateway.listeners.connections() == 0).await;
+        let error = client.0.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+/// The response to a client that is still sending is not lost to a reset.
+#[test]
+fn an_early_answer_arrives_though_the_body_goes_on() {
+    let gateway = Setup::default().start();
+    let address = gateway.listen(&spec("web"));
+    run(async {
+        let client = Client::to(address).await;
+        let (mut read, mut write) = client.0.into_split();
+        let head = "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n";
+        write.write_all(head.as_bytes()).await.unwrap();
+        let sending = tokio::spawn(async move {
+            let _ = write.write_all(&[b'x'; 500_000]).await;
+            write
+        });
+        let mut answer = Vec::new();
+        read.read_to_end(&mut answer).await.unwrap();
+        assert!(String::from_utf8(answer).unwrap().contains("/early web"));
+        drop(sending.await.unwrap());
+        until(|| gateway.listeners.connections() == 0).await;
+    });
+}
+
+#[test]
+fn after_101_bytes_pass_both_ways() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let (mut read, mut write) = stream.into_split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        });
+        let gateway = Setup {
+            origin: Some(origin),
+            ..Setup::default()
+        }
+        .start();
+        let address = gateway.listen(&spec("web"));
+        let mut client = Client::to(address).await;
+        client.send("GET /origin HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+        let head = client.response().await;
+        assert_eq!(status(&head), 101, "{head}");
+        let mut word = [0; 5];
+        client.0.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"hello");
+        for said in ["first", "again"] {
+            client.send(said).await;
+            client.0.read_exact(&mut word).await.unwrap();
+            assert_eq!(word, said.as_bytes());
+        }
+    });
+}
+
+mod handover {
+    use super::super::handover::{Legacy, Offer};
+    use super::*;
+
+    #[test]
+    fn a_successor_serves_on_the_same_sockets_before_the_old_one_drains() {
+        let (old, new) = (
+            Setup::default().start(),
+            Setup {
+                workers: 3,
+                ..Setup::default()
+            }
+            .start(),
+        );
+        let address = old.listen(&spec("web"));
+        let unwanted = old.listen(&spec("unwanted"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover");
+        assert!(Legacy::take(&path).unwrap().is_none());
+        run(async {
+            let offer = Offer::open(&path).unwrap();
+            let mut kept = Client::to(address).await;
+            assert_eq!(status(&kept.get("/").await), 200);
+            let taken = offer.taken(&old.listeners, DEADLINE);
+            let successor = async {
+                // One that dies on the way changes nothing.
+                let place = path.clone();
+                let failed = tokio::task::spawn_blocking(move || Legacy::take(&place)).await;
+                drop(failed.unwrap().unwrap());
+                let place = path.clone();
+                let legacy = tokio::task::spawn_blocking(move || Legacy::take(&place)).await;
+                let legacy = legacy.unwrap().unwrap().unwrap();
+                assert_eq!(legacy.sockets(), 4);
+                let successor = legacy.pass_to(&new.listeners).unwrap();
+                assert_eq!(
+                    new.listen(&Spec {
+                        address,
+                        ..spec("web")
+                    }),
+                    address
+                );
+                successor.ready().unwrap();
+            };
+            let (taken, ()) = tokio::join!(taken, successor);
+            taken.unwrap();
+            assert_eq!(old.listeners.drain_all(DEADLINE).await, 0);
+            assert_eq!(kept.rest().await, "");
+            assert!(TcpStream::connect(unwanted).await.is_err());
+            for _ in 0..20 {
+                let mut client = Client::to(address).await;
+                assert_eq!(status(&client.get("/").await), 200);
+            }
+            assert!(
+                Offer::open(&path).is_ok(),
+                "the successor offers in its turn"
+            );
+        });
+    }
+}
+
 mod http2 {
     use super::*;
 
@@ -796,6 +968,31 @@ mod http2 {
                 text.ends_with("sni=a.test") && text.contains("https"),
                 "{text}"
             );
+        });
+    }
+
+    #[test]
+    fn a_flood_of_pings_is_told_to_calm_down() {
+        let gateway = Setup::default().start();
+        let address = gateway.listen(&spec("web"));
+        run(async {
+            let mut client = Client::to(address).await;
+            client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+            client
+                .0
+                .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+                .await
+                .unwrap();
+            let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            let (mut read, mut write) = client.0.into_split();
+            let flood =
+                tokio::spawn(
+                    async move { while write.write_all(&ping.repeat(100)).await.is_ok() {} },
+                );
+            let mut all = Vec::new();
+            let _ = read.read_to_end(&mut all).await;
+            flood.await.unwrap();
+            until(|| gateway.listeners.connections() == 0).await;
         });
     }
 
@@ -891,12 +1088,10 @@ mod tls {
 
     #[test]
     fn a_handshake_that_stalls_is_cut() {
-        let setup = Setup::default();
-        let limits = Limits {
-            handshake: Duration::from_millis(100),
-            ..setup.limits.clone()
-        };
-        let gateway = Setup { limits, ..setup }.start();
+        let gateway = Setup::limited(|limits| {
+            limits.handshake = Duration::from_millis(100);
+        })
+        .start();
         let address = gateway.listen(&Spec {
             scheme: Scheme::Https,
             ..spec("tls")

@@ -71,7 +71,7 @@ impl Exchange {
     pub(super) fn begin(connection: Option<Arc<Connection>>, now: Instant) -> Self {
         let client = connection
             .as_ref()
-            .map_or(Ipv4Addr::UNSPECIFIED.into(), |c| c.client.ip());
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.client.ip());
         Self {
             connection,
             started: now,

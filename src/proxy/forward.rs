@@ -165,12 +165,9 @@ fn host(
     client: &RequestHeader,
     request: &mut RequestHeader,
 ) -> pingora::Result<()> {
-    if matched.route.spec().preserve_host {
-        if let Some(host) = client_host(client) {
-            return request.insert_header(HOST, host);
-        }
-    }
-    let own = matched.service.host().cloned();
+    let preserve = matched.route.spec().preserve_host;
+    let clients = preserve.then(|| client_host(client)).flatten();
+    let own = clients.or_else(|| matched.service.host().cloned());
     let host = own.or_else(|| endpoint_host(&matched.service, x.attempt.pick.as_ref()?));
     host.map_or(Ok(()), |host| request.insert_header(HOST, host))
 }

@@ -195,6 +195,8 @@ impl ProxyHttp for Gateway {
         {
             return Ok(());
         }
+        // Ours to say: the endpoint's version ends at its own connection (RFC 9112 §2.3).
+        response.set_version(http::Version::HTTP_11);
         x.answered(response.status, Instant::now());
         let client = session.req_header();
         let switch = switch(&client.method, client.version, &client.headers);

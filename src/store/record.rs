@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::model;
 use crate::model::{
-    Attributes, Entity, EntityRef, Id, Kind, Kinded, Revision, Spec, Tag, Timestamp,
+    Attributes, Certificate, Endpoint, Entity, EntityRef, Id, Kind, Kinded, Listener, Namespace,
+    Pool, Revision, Route, Service, Sni, Spec, Tag, Timestamp,
 };
 
 /// The version that [`encode`] writes.
@@ -185,14 +185,14 @@ enum Source<'a> {
 
 fn read(at: EntityRef, source: Source<'_>) -> Result<Entity, Unreadable> {
     match at.kind {
-        Kind::Namespace => read_kind::<model::Namespace>(at, source),
-        Kind::Pool => read_kind::<model::Pool>(at, source),
-        Kind::Endpoint => read_kind::<model::Endpoint>(at, source),
-        Kind::Service => read_kind::<model::Service>(at, source),
-        Kind::Route => read_kind::<model::Route>(at, source),
-        Kind::Certificate => read_kind::<model::Certificate>(at, source),
-        Kind::Sni => read_kind::<model::Sni>(at, source),
-        Kind::Listener => read_kind::<model::Listener>(at, source),
+        Kind::Namespace => read_kind::<Namespace>(at, source),
+        Kind::Pool => read_kind::<Pool>(at, source),
+        Kind::Endpoint => read_kind::<Endpoint>(at, source),
+        Kind::Service => read_kind::<Service>(at, source),
+        Kind::Route => read_kind::<Route>(at, source),
+        Kind::Certificate => read_kind::<Certificate>(at, source),
+        Kind::Sni => read_kind::<Sni>(at, source),
+        Kind::Listener => read_kind::<Listener>(at, source),
     }
 }
 
@@ -211,4 +211,255 @@ where
 #[expect(clippy::needless_pass_by_value, reason = "map_err's shape")]
 fn broken(error: serde_json::Error) -> Unreadable {
     Unreadable::Broken(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{
+        ActiveCheck, HashOn, HeaderMatch, ListenerProtocol, NamespaceRef, PathHandling, Protocol,
+        Secret,
+    };
+
+    /// An entity of each kind with as many fields set as it has.
+    fn samples() -> Vec<Entity> {
+        vec![
+            sample(1, namespace()),
+            sample(2, pool()),
+            sample(3, endpoint()),
+            sample(4, service()),
+            sample(5, route()),
+            sample(6, certificate()),
+            sample(7, sni()),
+            sample(8, listener()),
+        ]
+    }
+
+    fn id(n: u8) -> Id {
+        Id::from_bytes([n; 16])
+    }
+
+    fn sample(n: u8, spec: impl Into<Spec>) -> Entity {
+        let mut entity = Entity::new(id(n), spec);
+        entity.created_at = Timestamp(1_700_000_000_000);
+        entity.updated_at = Timestamp(1_700_000_000_001);
+        entity.revision = Revision(42);
+        entity.tags = ["a b".parse().unwrap(), "ü".parse().unwrap()].into();
+        let attributes = json!({"deep": [1, -2.5, null, {"k": "v"}]});
+        entity.set_attributes("gateway", attributes.as_object().unwrap().clone());
+        entity
+    }
+
+    fn namespace() -> Namespace {
+        Namespace {
+            name: "shop".parse().unwrap(),
+            comment: "of \"quotes\"".into(),
+        }
+    }
+
+    fn pool() -> Pool {
+        let active = ActiveCheck {
+            host: Some("check.test".parse().unwrap()),
+            healthy_interval: Duration::from_millis(1500),
+            ..ActiveCheck::default()
+        };
+        Pool {
+            namespace: namespace().name.into(),
+            hash_on: HashOn::Header("x-key".to_owned().try_into().unwrap()),
+            active: Some(active),
+            healthy_percent_min: 30,
+            host_header: Some("shop.test".parse().unwrap()),
+            ..Pool::named("carts".parse().unwrap())
+        }
+    }
+
+    fn endpoint() -> Endpoint {
+        Endpoint {
+            pool: id(2),
+            host: "::1".parse().unwrap(),
+            port: 8080,
+            weight: 7,
+            enabled: false,
+        }
+    }
+
+    fn service() -> Service {
+        let host = "10.0.0.1".parse().unwrap();
+        Service {
+            name: Some("cart".parse().unwrap()),
+            path: Some("/base".into()),
+            connect_timeout: Duration::from_millis(7),
+            tls_server_name: Some("cart.test".parse().unwrap()),
+            ..Service::at(Protocol::Https, host, 8443)
+        }
+    }
+
+    fn route() -> Route {
+        Route {
+            name: Some("all".parse().unwrap()),
+            service: Some(id(4)),
+            hosts: ["*.test:8000".parse().unwrap()].into(),
+            paths: ["/a".parse().unwrap(), "~/b\\d".parse().unwrap()].into(),
+            methods: vec!["GET".to_owned(), "PURGE".to_owned()]
+                .try_into()
+                .unwrap(),
+            headers: [HeaderMatch::parse("x-a", &["1".to_owned()]).unwrap()].into(),
+            snis: ["a.test".parse().unwrap()].into(),
+            priority: -1,
+            regex_priority: 2,
+            path_handling: PathHandling::V1,
+            rewrite: Some("/c".into()),
+            body_bytes_max: Some(1),
+            ..Route::default()
+        }
+    }
+
+    fn certificate() -> Certificate {
+        Certificate {
+            cert: "-----BEGIN CERTIFICATE-----\n".into(),
+            key: Secret::new("-----BEGIN PRIVATE KEY-----\n"),
+        }
+    }
+
+    fn sni() -> Sni {
+        Sni {
+            name: "*.a.test".parse().unwrap(),
+            certificate: id(6),
+        }
+    }
+
+    fn listener() -> Listener {
+        Listener {
+            namespace: NamespaceRef::default(),
+            name: "edge".parse().unwrap(),
+            address: "::".parse().unwrap(),
+            port: 9000,
+            protocol: ListenerProtocol::Https,
+            proxy_protocol: true,
+        }
+    }
+
+    /// Where the bytes of `version` are kept, one file per kind, without the version's byte.
+    fn fixture(version: u8, kind: Kind) -> PathBuf {
+        let root = env!("CARGO_MANIFEST_DIR");
+        format!("{root}/tests/fixtures/records/v{version}/{kind}.json").into()
+    }
+
+    fn stored(version: u8, kind: Kind) -> Vec<u8> {
+        let document = std::fs::read(fixture(version, kind)).unwrap();
+        [vec![version], document].concat()
+    }
+
+    #[test]
+    fn every_kind_is_written_as_it_was_released() {
+        let kinds: Vec<_> = samples().iter().map(Entity::kind).collect();
+        for kind in Kind::ALL {
+            assert!(kinds.contains(kind), "no sample of a {kind}");
+        }
+        for entity in samples() {
+            let written = String::from_utf8(encode(&entity)).unwrap();
+            let kept = String::from_utf8(stored(VERSION, entity.kind())).unwrap();
+            assert_eq!(written, kept, "raise VERSION and add a migration");
+        }
+    }
+
+    #[test]
+    fn every_released_record_is_read_back_whole() {
+        for entity in samples() {
+            for version in 1..=VERSION {
+                let record = stored(version, entity.kind());
+                assert_eq!(decode(entity.at(), &record).unwrap(), entity);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_without_the_optional_parts_is_short_and_whole() {
+        let entity = Entity::new(id(1), namespace());
+        let record = encode(&entity);
+        let text = std::str::from_utf8(&record).unwrap();
+        assert!(!text.contains("tags") && !text.contains("attributes"));
+        assert_eq!(decode(entity.at(), &record).unwrap(), entity);
+    }
+
+    #[test]
+    fn keys_read_back_and_codes_are_the_kinds_own() {
+        for kind in Kind::ALL.iter().copied() {
+            let at = EntityRef { kind, id: id(9) };
+            assert_eq!(read_key(&key(at)), Ok(at));
+        }
+        let most = Kind::ALL.iter().map(|kind| code(*kind)).max();
+        assert_eq!(most, Some(KIND_MAX));
+        assert_eq!(read_key(&[200; KEY_BYTES]), Err(Unreadable::Kind(200)));
+    }
+
+    #[test]
+    fn what_is_not_a_record_is_refused() {
+        let entity = sample(1, namespace());
+        let at = entity.at();
+        let record = encode(&entity);
+        let versioned = |version| [&[version], &record[1..]].concat();
+        assert_eq!(decode(at, &versioned(9)), Err(Unreadable::Version(9)));
+        let other = EntityRef { id: id(2), ..at };
+        let swapped = EntityRef {
+            kind: Kind::Pool,
+            ..at
+        };
+        let extra = [&record[..record.len() - 1], b",\"x\":1}"].concat();
+        for (at, bytes) in [
+            (at, vec![]),
+            (at, vec![VERSION]),
+            (at, versioned(0)),
+            (at, record[..record.len() - 1].to_vec()),
+            (at, extra),
+            (other, record.clone()),
+            (swapped, record.clone()),
+        ] {
+            assert!(
+                matches!(decode(at, &bytes), Err(Unreadable::Broken(_))),
+                "{bytes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_older_document_takes_every_step_from_its_version_on() {
+        let rename: Migration = |map| {
+            let name = map.remove("nom").ok_or("nom is missing")?;
+            map.insert("name".into(), name);
+            Ok(())
+        };
+        let mark: Migration = |map| {
+            map.insert("marked".into(), true.into());
+            Ok(())
+        };
+        let steps = [rename, mark];
+        let migrate = |version, text: &str| migrated(version, text.as_bytes(), &steps);
+        let whole = json!({"name": "a", "marked": true});
+        assert_eq!(migrate(1, r#"{"nom":"a"}"#), Ok(whole.clone()));
+        assert_eq!(migrate(2, r#"{"name":"a"}"#), Ok(whole));
+        assert_eq!(
+            migrate(1, "{}"),
+            Err(Unreadable::Broken("nom is missing".into()))
+        );
+        assert_eq!(migrate(3, "{}"), Err(Unreadable::Version(3)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(kind in 0..Kind::ALL.len(), at in 0_usize..400, byte: u8) {
+            let entity = &samples()[kind];
+            let mut record = encode(entity);
+            let at = at % record.len();
+            record[at] = byte;
+            drop(decode(entity.at(), &record));
+            record.truncate(at);
+            proptest::prop_assert!(decode(entity.at(), &record).is_err());
+        }
+    }
 }

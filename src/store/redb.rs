@@ -8,8 +8,14 @@
 //! A commit is one redb transaction, synced before it returns. The whole file is checked whenever it
 //! is opened, so that a damaged one is refused and never served in part.
 
+#[cfg(test)]
+mod damage;
 mod directory;
+#[cfg(test)]
+mod disk;
 mod failure;
+#[cfg(test)]
+mod faults;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -224,10 +224,11 @@ impl Work<'_> {
             if let Some(route) = &before {
                 self.table.router.remove(route.entity(), route.spec());
             }
-            if let Some(entity) = self.builder.snapshot.entity(at.kind, at.id) {
-                if let Err(invalid) = self.route(entity, before.as_deref()) {
-                    self.problems.push(Problem { at: *at, invalid });
-                }
+            let Some(entity) = self.builder.snapshot.entity(at.kind, at.id) else {
+                continue;
+            };
+            if let Err(invalid) = self.route(entity, before.as_deref()) {
+                self.problems.push(Problem { at: *at, invalid });
             }
         }
     }

@@ -106,7 +106,9 @@ mod tests {
 
     use super::*;
 
-    const KEYS: u64 = 4000;
+    /// Keys of one property's case, and of the test of shares.
+    const FEW: u64 = 250;
+    const MANY: u64 = 4000;
 
     fn named(count: usize, weights: &[u16]) -> Vec<(u64, u16)> {
         (0..count)
@@ -117,8 +119,12 @@ mod tests {
             .collect()
     }
 
-    fn owners(candidates: &[(u64, u16)], admits: impl Fn(usize) -> bool) -> Vec<Option<u64>> {
-        (0..KEYS)
+    fn owners(
+        keys: u64,
+        candidates: &[(u64, u16)],
+        admits: impl Fn(usize) -> bool,
+    ) -> Vec<Option<u64>> {
+        (0..keys)
             .map(|number| {
                 let key = key(&number.to_be_bytes());
                 prefer(key, candidates.iter().copied(), &admits).map(|index| candidates[index].0)
@@ -144,16 +150,16 @@ mod tests {
     fn weights_divide_the_keys() {
         let weights = [100, 200, 1, 700];
         let candidates = named(4, &weights);
-        let owners = owners(&candidates, |_| true);
+        let owners = owners(MANY, &candidates, |_| true);
         let total: f64 = weights.iter().copied().map(f64::from).sum();
         for (seed, weight) in candidates {
             let share = f64::from(weight) / total;
             let mine = owners.iter().filter(|owner| **owner == Some(seed)).count();
-            let deviation = (KEYS as f64 * share * (1.0 - share)).sqrt();
-            let off = (mine as f64 - KEYS as f64 * share).abs();
+            let deviation = (MANY as f64 * share * (1.0 - share)).sqrt();
+            let off = (mine as f64 - MANY as f64 * share).abs();
             assert!(
                 off < 5.0 * deviation + 1.0,
-                "weight {weight} got {mine} of {KEYS}"
+                "weight {weight} got {mine} of {MANY}"
             );
         }
     }
@@ -163,7 +169,7 @@ mod tests {
         let candidates = named(3, &[0, 5, 0]);
         assert_eq!(prefer(7, candidates.iter().copied(), |_| false), None);
         assert!(
-            owners(&candidates, |_| true)
+            owners(FEW, &candidates, |_| true)
                 .iter()
                 .all(|owner| *owner == Some(candidates[1].0))
         );
@@ -198,9 +204,9 @@ mod tests {
             let gone = gone.index(all.len());
             let mut left = all.clone();
             left.remove(gone);
-            let before = owners(&all, |_| true);
-            let after = owners(&left, |_| true);
-            let skipped = owners(&all, |index| index != gone);
+            let before = owners(FEW, &all, |_| true);
+            let after = owners(FEW, &left, |_| true);
+            let skipped = owners(FEW, &all, |index| index != gone);
             prop_assert_eq!(&after, &skipped, "unavailable is as good as gone");
             for (before, after) in before.into_iter().zip(after) {
                 prop_assert!(before == after || before == Some(all[gone].0));
@@ -216,7 +222,7 @@ mod tests {
             let risen = risen.index(before.len());
             let mut after = before.clone();
             after[risen].1 += 500;
-            for (old, new) in owners(&before, |_| true).into_iter().zip(owners(&after, |_| true)) {
+            for (old, new) in owners(FEW, &before, |_| true).into_iter().zip(owners(FEW, &after, |_| true)) {
                 prop_assert!(old == new || new == Some(before[risen].0));
             }
         }
@@ -229,7 +235,7 @@ mod tests {
             let one = named(weights.len(), &weights);
             let mut other = one.clone();
             other.rotate_left(shift % one.len());
-            prop_assert_eq!(owners(&one, |_| true), owners(&other, |_| true));
+            prop_assert_eq!(owners(FEW, &one, |_| true), owners(FEW, &other, |_| true));
         }
     }
 }

@@ -126,6 +126,11 @@ impl Pool {
         self.checks.is_on()
     }
 
+    /// Whether an active check asks the endpoints: what [`Prober`](super::Prober) follows.
+    pub fn is_probed(&self) -> bool {
+        self.active().is_some()
+    }
+
     pub(super) fn active(&self) -> Option<&Active> {
         self.checks.active.as_ref()
     }

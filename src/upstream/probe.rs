@@ -50,7 +50,7 @@ impl Prober {
     /// Checks the endpoints of these pools from now on, and of no others. Pools without an active
     /// check may be among them.
     pub fn follow(&self, mut pools: Vec<Arc<Pool>>) {
-        pools.retain(|pool| pool.active().is_some());
+        pools.retain(|pool| pool.is_probed());
         self.followed.send_replace(pools);
     }
 }

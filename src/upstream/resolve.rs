@@ -133,7 +133,8 @@ impl Resolver {
 
     /// Follows these hosts too, and answers when each new one has been asked for, at `deadline` at
     /// the latest: so that a write that names a host is live when it is acknowledged. A host that
-    /// has no answer by then has no addresses in what is returned; the service asks on.
+    /// has no answer by then has no addresses in what is returned; the service asks on. A host that
+    /// failed before is not waited for again.
     pub async fn resolve_now(
         &self,
         hosts: impl IntoIterator<Item = Arc<str>>,

@@ -125,8 +125,10 @@ async fn ask(
     let is_success = (200..300).contains(&status);
     let status_code = match &document {
         Err(Unreadable::NotJson(_) | Unreadable::TooLarge) => -2,
-        Err(Unreadable::NotOpenApi | Unreadable::TooMany) if is_success => -2,
-        Ok(_) | Err(Unreadable::NotOpenApi | Unreadable::TooMany) => i64::from(status),
+        Err(Unreadable::NotOpenApi | Unreadable::TooMany | Unreadable::TooLong) if is_success => -2,
+        Ok(_) | Err(Unreadable::NotOpenApi | Unreadable::TooMany | Unreadable::TooLong) => {
+            i64::from(status)
+        }
     };
     Finding {
         asked: service,

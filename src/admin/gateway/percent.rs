@@ -21,11 +21,11 @@ pub(super) fn units(text: &str) -> impl Iterator<Item = Unit> {
     std::iter::from_fn(move || {
         let (first, behind) = rest.split_first()?;
         rest = behind;
-        if let (b'%', [high, low, behind @ ..]) = (first, behind) {
-            if let (Some(high), Some(low)) = (digit(*high), digit(*low)) {
-                rest = behind;
-                return Some(Unit::Escaped(high << 4 | low));
-            }
+        if let (b'%', [high, low, behind @ ..]) = (first, behind)
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            rest = behind;
+            return Some(Unit::Escaped(high << 4 | low));
         }
         Some(Unit::Plain(*first))
     })

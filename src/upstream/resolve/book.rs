@@ -80,18 +80,19 @@ impl Book {
         dropped
     }
 
-    /// Wants these names too, for a while; answers those without addresses, which are due now.
+    /// Wants these names too, for a while; answers those not heard of yet. One that failed is not
+    /// among them, and is asked for when its wait is over: else each write would wait for it, and
+    /// ask a server that is in trouble again.
     pub(super) fn ask(&mut self, names: Vec<Arc<str>>, now: Instant) -> HashSet<Arc<str>> {
-        let mut missing = HashSet::new();
+        let mut unheard = HashSet::new();
         for name in names {
             let entry = self.add(Arc::clone(&name), now);
             entry.kept_until = now + GRACE;
-            if entry.addresses.is_none() {
-                self.hasten(&name, now);
-                missing.insert(name);
+            if entry.addresses.is_none() && entry.failures == 0 {
+                unheard.insert(name);
             }
         }
-        missing
+        unheard
     }
 
     /// The name's entry; a new one is due at once.
@@ -106,18 +107,6 @@ impl Book {
                 kept_until: now,
             }
         })
-    }
-
-    /// Makes a name due now, unless it is being asked for.
-    fn hasten(&mut self, name: &Arc<str>, now: Instant) {
-        let Some(entry) = self.entries.get_mut(name) else {
-            return;
-        };
-        if let Some(at) = &mut entry.due {
-            self.due.remove(&(*at, Arc::clone(name)));
-            *at = now;
-            self.due.insert((now, Arc::clone(name)));
-        }
     }
 
     /// When the next name is due.
@@ -272,14 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn asking_hastens_a_name_that_failed_and_leaves_one_that_resolved() {
+    fn only_a_name_never_heard_of_is_waited_for() {
         let (mut book, name, now) = book();
+        assert_eq!(
+            book.ask(names(["a", "b"]), now).len(),
+            2,
+            "one is under way"
+        );
         book.hear(&name, failed(), now);
-        assert_eq!(book.ask(names(["a"]), now).len(), 1);
-        assert_eq!(book.take_due(now), names(["a"]));
+        assert_eq!(book.ask(names(["a", "b"]), now).len(), 1);
+        assert_eq!(book.take_due(now), names(["b"]), "a failure keeps its wait");
         book.hear(&name, found(1, TTL_MAX), now);
         assert!(book.ask(names(["a"]), now).is_empty());
-        assert!(book.take_due(now).is_empty());
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub fn read(bytes: &[u8]) -> Result<Document, Unreadable> {
     };
     let (version, outline) = understand(outline)?;
     let selection = Selection::of(outline)?;
-    Ok(selection.into_document(version))
+    selection.into_document(version)
 }
 
 fn understand(outline: Outline) -> Result<(Version, Outline), Unreadable> {
@@ -68,7 +68,7 @@ fn tags(list: &Value) -> HashMap<&str, Tag> {
         let Some(name) = object.get("name").and_then(Value::as_str) else {
             continue;
         };
-        tags.entry(name).or_insert(Tag {
+        tags.entry(name).or_insert_with(|| Tag {
             exposed: flag(EXPOSE),
             guarded: flag(GUARD),
         });
@@ -159,7 +159,7 @@ impl Selection {
         self.paths.insert(path.to_owned(), Value::Object(kept));
     }
 
-    fn into_document(self, version: Version) -> Document {
+    fn into_document(self, version: Version) -> Result<Document, Unreadable> {
         let Self {
             operations,
             mut paths,
@@ -180,13 +180,18 @@ impl Selection {
             "paths": paths, "components": components,
         });
         let mut text = reduced.to_string();
-        if text.len() > KEPT_BYTES_MAX {
+        // What was upgraded from OpenAPI 2 may be nested deeper than what is read again.
+        let reads_again = serde_json::from_str::<Value>(&text).is_ok();
+        if text.len() > KEPT_BYTES_MAX || !reads_again {
             text = skeleton(&operations).to_string();
         }
-        Document {
+        if text.len() > KEPT_BYTES_MAX {
+            return Err(Unreadable::TooLong);
+        }
+        Ok(Document {
             operations,
             reduced: text.into(),
-        }
+        })
     }
 }
 

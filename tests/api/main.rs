@@ -1,0 +1,4 @@
+//! The admin APIs, dialect by dialect, driven in process.
+
+mod gateway;
+mod golden;
