@@ -128,7 +128,7 @@ async fn succeed(
     let address = admin.local_addr()?;
     let router = site.admin(&registry, observed)?;
     let tasks = vec![
-        tokio::spawn(serve::serve(admin, router, until(stopped.clone()))),
+        tokio::spawn(serve::serve(admin, router, until(stopped))),
         tokio::spawn(registry.clone().keep_names_fresh()),
     ];
     open_stored_listeners(&registry, &listeners);
