@@ -501,6 +501,11 @@ fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
             true => gateway::Unreachable::Drop,
             false => gateway::Unreachable::Keep,
         },
+        // With a token set, routing them unguarded would let everybody in; nobody guards them yet.
+        guarded: match settings.token {
+            Some(_) => gateway::Guarded::Withheld,
+            None => gateway::Guarded::Published,
+        },
         token: settings.token.clone(),
         title: gateway::Title {
             title: settings.title.as_str().into(),

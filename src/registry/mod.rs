@@ -40,6 +40,8 @@ pub struct Applied {
     pub revision: Revision,
     /// All entities as this write left them.
     pub snapshot: Arc<Snapshot>,
+    /// Host names that this write brought in and that have no address yet.
+    pending: Vec<Arc<str>>,
 }
 
 /// What a plan is run for.
@@ -88,8 +90,9 @@ impl Registry {
         E: From<Error> + Send + 'static,
         P: FnOnce(&Snapshot) -> Result<(Vec<Change>, T), E> + Send + 'static,
     {
-        let (applied, told) = self.submit(Mode::Apply, plan).await?;
-        self.settle_names().await;
+        let (mut applied, told) = self.submit(Mode::Apply, plan).await?;
+        self.settle_names(std::mem::take(&mut applied.pending))
+            .await;
         Ok((applied, told))
     }
 
@@ -121,13 +124,10 @@ impl Registry {
 
     /// Waits until names that a write brought in have been asked for, so that it is live when it is
     /// answered; not longer than [`RESOLUTION_MAX`].
-    async fn settle_names(&self) {
-        let pending: Vec<_> = self.current.load().names().pending().cloned().collect();
+    async fn settle_names(&self, pending: Vec<Arc<str>>) {
         if !pending.is_empty() {
-            let resolved = self
-                .names
-                .resolve_now(pending, Instant::now() + RESOLUTION_MAX)
-                .await;
+            let deadline = Instant::now() + RESOLUTION_MAX;
+            let resolved = self.names.resolve_now(pending, deadline).await;
             self.resolve(resolved).await;
         }
     }

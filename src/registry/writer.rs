@@ -274,7 +274,7 @@ impl Writer {
         group: &mut Group,
     ) -> Result<Applied, Error> {
         if changes.is_empty() {
-            return Ok(applied(&group.snapshot));
+            return Ok(applied(&group.snapshot, Vec::new()));
         }
         let (next, touched) = group.snapshot.with(changes, Timestamp::now())?;
         let started = Instant::now();
@@ -291,13 +291,15 @@ impl Writer {
         }
         let next = Arc::new(next);
         if mode == Mode::Rehearse {
-            return Ok(applied(&next));
+            return Ok(applied(&next, Vec::new()));
         }
         self.bind(&next, &touched, group)?;
+        let pending = table.names().newly_pending(group.table.names());
+        let pending = pending.cloned().collect();
         group.snapshot = Arc::clone(&next);
         group.table = Arc::new(table);
         group.touched.extend(touched);
-        Ok(applied(&next))
+        Ok(applied(&next, pending))
     }
 
     /// Reserves the addresses of new and changed listeners.
@@ -416,10 +418,12 @@ impl Store for Released {
     }
 }
 
-fn applied(snapshot: &Arc<Snapshot>) -> Applied {
+fn applied(snapshot: &Arc<Snapshot>, pending: Vec<Arc<str>>) -> Applied {
+    let revision = snapshot.revision();
     Applied {
-        revision: snapshot.revision(),
+        revision,
         snapshot: Arc::clone(snapshot),
+        pending,
     }
 }
 
