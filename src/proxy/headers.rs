@@ -608,13 +608,21 @@ mod tests {
     #[test]
     fn an_unwanted_switch_and_an_unknown_coding_are_no_answer() {
         let fits = |status: u16, fields, switch| {
-            is_answer(StatusCode::from_u16(status).unwrap(), &headers(fields), switch)
+            is_answer(
+                StatusCode::from_u16(status).unwrap(),
+                &headers(fields),
+                switch,
+            )
         };
         let coding = "transfer-encoding";
         assert!(fits(200, &[], Switch::None) && fits(101, &[], Switch::WebSocket));
         assert!(fits(200, &[(coding, "Chunked")], Switch::None));
         assert!(!fits(101, &[], Switch::None));
-        for codings in [&[(coding, "gzip, chunked")][..], &[(coding, "gzip")], &[(coding, "chunked"); 2]] {
+        for codings in [
+            &[(coding, "gzip, chunked")][..],
+            &[(coding, "gzip")],
+            &[(coding, "chunked"); 2],
+        ] {
             assert!(!fits(200, codings, Switch::None), "{codings:?}");
         }
     }

@@ -93,8 +93,7 @@ impl Client {
         let mut socket = dial(address)?;
         let name = rustls_pki_types::ServerName::try_from(name.to_owned());
         let name = name.map_err(io::Error::other)?;
-        let mut tls =
-            rustls::ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut tls = rustls::ClientConnection::new(config, name).map_err(io::Error::other)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)?;
         }

@@ -123,7 +123,10 @@ impl Gateway {
     pub fn serve(&self, name: &str, origin: SocketAddr) {
         self.service(name, origin);
         let paths = [format!("/{name}")];
-        self.create("routes", json!({"name": name, "service": name, "paths": paths}));
+        self.create(
+            "routes",
+            json!({"name": name, "service": name, "paths": paths}),
+        );
     }
 
     /// A pool with these origins as endpoints, all of the same weight; and a service and a route in
@@ -140,7 +143,10 @@ impl Gateway {
         }
         self.create("services", json!({"name": name, "host": name}));
         let paths = [format!("/{name}")];
-        self.create("routes", json!({"name": name, "service": name, "paths": paths}));
+        self.create(
+            "routes",
+            json!({"name": name, "service": name, "paths": paths}),
+        );
     }
 
     pub fn status(&self) -> Value {
@@ -186,7 +192,9 @@ impl Gateway {
     pub fn log_lines(&self, path: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(self.directory.path().join("access.log"));
         let text = text.unwrap_or_default();
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let whole = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
         let lines = whole.map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
         lines.filter(|line| line["path"] == *path).collect()
     }

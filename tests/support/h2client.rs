@@ -47,11 +47,7 @@ impl H2Client {
     }
 
     /// With TLS; the server must have chosen `h2`.
-    pub fn connect_tls(
-        address: SocketAddr,
-        config: Arc<rustls::ClientConfig>,
-        name: &str,
-    ) -> Self {
+    pub fn connect_tls(address: SocketAddr, config: Arc<rustls::ClientConfig>, name: &str) -> Self {
         let name = rustls_pki_types::ServerName::try_from(name.to_owned()).expect("a name");
         Self::over(async move {
             let stream = TcpStream::connect(address).await.expect("a connection");
@@ -87,9 +83,9 @@ impl H2Client {
     ) -> Result<Answer, h2::Error> {
         let (send, body) = (self.send.clone(), Bytes::copy_from_slice(body));
         let answer = exchange(send, request, body, trailers);
-        let answer = self.runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, answer).await
-        });
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, answer).await });
         answer.expect("an answer in time")
     }
 

@@ -3,6 +3,13 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
 
 pub mod client;
 pub mod gateway;

@@ -33,14 +33,21 @@ fn changeable(name: &'static str) -> (Origin, Arc<AtomicU16>) {
 #[test]
 fn weights_share_the_requests() {
     let gateway = Gateway::with(|settings| settings.proxy.workers = std::num::NonZeroUsize::new(1));
-    let origins = [("a", 100), ("b", 200), ("c", 0)].map(|(name, weight)| (Origin::saying(name), weight));
+    let origins =
+        [("a", 100), ("b", 200), ("c", 0)].map(|(name, weight)| (Origin::saying(name), weight));
     gateway.balance("a", json!({}), &[]);
     for (origin, weight) in &origins {
         let address = origin.address().to_string();
-        gateway.create("endpoints", json!({"pool": "a", "address": address, "weight": weight}));
+        gateway.create(
+            "endpoints",
+            json!({"pool": "a", "address": address, "weight": weight}),
+        );
     }
     let answers = tally(&mut gateway.client(), 90, &[]);
-    assert_eq!(answers, BTreeMap::from([("a".to_owned(), 30), ("b".to_owned(), 60)]));
+    assert_eq!(
+        answers,
+        BTreeMap::from([("a".to_owned(), 30), ("b".to_owned(), 60)])
+    );
 }
 
 #[test]
@@ -48,9 +55,15 @@ fn the_endpoint_with_fewest_requests_under_way_is_next() {
     let gateway = Gateway::start();
     let gate = Gate::new();
     let held = gate.clone();
-    let busy = Origin::start(move |_| Act::Behind(held.clone(), Box::new(Response::new(200, "busy").into())));
+    let busy = Origin::start(move |_| {
+        Act::Behind(held.clone(), Box::new(Response::new(200, "busy").into()))
+    });
     let idle = Origin::saying("idle");
-    gateway.balance("a", json!({"algorithm": "least_connections"}), &[busy.address(), idle.address()]);
+    gateway.balance(
+        "a",
+        json!({"algorithm": "least_connections"}),
+        &[busy.address(), idle.address()],
+    );
     let mut waiting = gateway.client();
     let mut asked = 0;
     while busy.seen().is_empty() {
@@ -96,11 +109,18 @@ fn the_same_key_goes_to_the_same_endpoint() {
     let removed = gateway.api("GET", "/api/endpoints", &json!(null)).json();
     let of_a = removed["items"].as_array().unwrap().iter();
     let port = u64::from(addresses[0].port());
-    let of_a = of_a.clone().find(|endpoint| endpoint["port"] == port).unwrap();
+    let of_a = of_a
+        .clone()
+        .find(|endpoint| endpoint["port"] == port)
+        .unwrap();
     gateway.delete("endpoints", of_a["id"].as_str().unwrap());
     for (user, owner) in owners.iter().filter(|(_, owner)| *owner != "a") {
         let answers = tally(&mut gateway.client(), 1, &[("X-User", user)]);
-        assert_eq!(answers.keys().next(), Some(owner), "only the keys of the removed one move");
+        assert_eq!(
+            answers.keys().next(),
+            Some(owner),
+            "only the keys of the removed one move"
+        );
     }
 }
 
@@ -142,7 +162,11 @@ fn an_ejected_endpoint_gets_nothing_until_its_time_has_come() {
     gateway.create("services", json!({"name": "other", "host": "127.0.0.1"}));
     gateway.patch("pools", "a", json!({"tags": ["touched"]}));
     let answers = tally(&mut client, 50, &[]);
-    assert_eq!(answers, BTreeMap::from([("good".to_owned(), 50)]), "neither change forgets");
+    assert_eq!(
+        answers,
+        BTreeMap::from([("good".to_owned(), 50)]),
+        "neither change forgets"
+    );
     assert_eq!(bad.seen().len(), before);
 }
 
@@ -154,14 +178,19 @@ fn checks_eject_and_bring_back_without_any_traffic() {
         "unhealthy_interval_ms": 20, "thresholds": {"successes": 2, "http_failures": 2}}});
     gateway.balance("a", policy, &[origin.address()]);
     let health = |wanted: &str| {
-        wait::until(PATIENCE, wanted, || gateway.health(origin.address()) == wanted);
+        wait::until(PATIENCE, wanted, || {
+            gateway.health(origin.address()) == wanted
+        });
     };
     health("healthy");
     assert!(origin.seen().iter().all(|seen| seen.target == "/health"));
     status.store(500, Ordering::SeqCst);
     health("unhealthy");
     let answer = gateway.get("/a");
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
     assert!(origin.seen().iter().all(|seen| seen.target == "/health"));
     status.store(200, Ordering::SeqCst);
     health("healthy");
@@ -173,13 +202,24 @@ fn an_empty_pool_and_one_of_weightless_endpoints_answer_503() {
     let (gateway, origin) = (Gateway::start(), Origin::saying("a"));
     gateway.balance("a", json!({}), &[]);
     let answer = gateway.get("/a");
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
     let endpoint = json!({"pool": "a", "address": origin.address().to_string(), "weight": 0});
     let endpoint = gateway.create("endpoints", endpoint)["id"].clone();
     assert_eq!(gateway.get("/a").status, 503);
-    gateway.patch("endpoints", endpoint.as_str().unwrap(), json!({"weight": 1}));
+    gateway.patch(
+        "endpoints",
+        endpoint.as_str().unwrap(),
+        json!({"weight": 1}),
+    );
     assert_eq!(gateway.get("/a").status, 200);
-    gateway.patch("endpoints", endpoint.as_str().unwrap(), json!({"enabled": false}));
+    gateway.patch(
+        "endpoints",
+        endpoint.as_str().unwrap(),
+        json!({"enabled": false}),
+    );
     assert_eq!(gateway.get("/a").status, 503);
 }
 
@@ -190,8 +230,14 @@ fn a_name_is_resolved_and_one_that_does_not_exist_is_503() {
     gateway.create("services", json!({"name": "a", "url": url}));
     gateway.create("routes", json!({"service": "a", "paths": ["/a"]}));
     assert_eq!(gateway.get("/a").text(), "a");
-    assert_eq!(origin.seen()[0].header("host").unwrap(), format!("localhost:{}", origin.port()));
-    gateway.create("services", json!({"name": "b", "url": "http://no-such-name.invalid"}));
+    assert_eq!(
+        origin.seen()[0].header("host").unwrap(),
+        format!("localhost:{}", origin.port())
+    );
+    gateway.create(
+        "services",
+        json!({"name": "b", "url": "http://no-such-name.invalid"}),
+    );
     gateway.create("routes", json!({"service": "b", "paths": ["/b"]}));
     assert_eq!(gateway.get("/b").status, 503);
 }

@@ -39,7 +39,9 @@ fn call(gateway: &Gateway, method: &str, target: &str, body: &str) -> Answer {
     let mut client = Client::connect(gateway.dialect());
     let fields = [("Content-Type", "application/json")];
     let fields = if body.is_empty() { &[][..] } else { &fields };
-    client.request(method, target, "127.0.0.1:5000", fields, body.as_bytes()).unwrap()
+    client
+        .request(method, target, "127.0.0.1:5000", fields, body.as_bytes())
+        .unwrap()
 }
 
 fn add(gateway: &Gateway, name: &str, port: u16) -> Answer {
@@ -63,18 +65,32 @@ fn the_story_of_five_lines() {
     let (gateway, origin) = (Gateway::start(), users());
     let added = add(&gateway, "svc", origin.port());
     assert_eq!(added.status, 200);
-    assert_eq!(added.json(), json!({"details": {"code": 0, "msg": "The service has been added"}}));
+    assert_eq!(
+        added.json(),
+        json!({"details": {"code": 0, "msg": "The service has been added"}})
+    );
     for answer in both(&gateway, "/svc/users/7") {
         assert_eq!(answer.status, 404, "nothing is routed before the refresh");
     }
     refresh(&gateway);
     for answer in both(&gateway, "/svc/users/7?a=b") {
-        assert_eq!((answer.status, &answer.json()["target"]), (200, &"/users/7?a=b".into()));
+        assert_eq!(
+            (answer.status, &answer.json()["target"]),
+            (200, &"/users/7?a=b".into())
+        );
     }
     let listing = call(&gateway, "GET", "/services", "").json();
     let service = &listing["services"][0];
-    assert_eq!((&service["name"], &service["status-code"]), (&"svc".into(), &200.into()));
-    let removed = call(&gateway, "DELETE", &format!("/service?id_service={}", service["id"]), "");
+    assert_eq!(
+        (&service["name"], &service["status-code"]),
+        (&"svc".into(), &200.into())
+    );
+    let removed = call(
+        &gateway,
+        "DELETE",
+        &format!("/service?id_service={}", service["id"]),
+        "",
+    );
     assert_eq!(removed.status, 200, "{}", removed.text());
     for answer in both(&gateway, "/svc/users/7") {
         assert_eq!(answer.status, 200, "it is served until the refresh");
@@ -120,7 +136,10 @@ fn only_what_a_service_shows_is_served() {
     assert_eq!((other.status, other.header("allow")), (405, Some("GET")));
     assert_eq!(other.json(), json!({"detail": "Method Not Allowed"}));
     let missing = call(&gateway, "GET", "/nothing", "");
-    assert_eq!((missing.status, missing.json()), (404, json!({"detail": "Not Found"})));
+    assert_eq!(
+        (missing.status, missing.json()),
+        (404, json!({"detail": "Not Found"}))
+    );
 }
 
 #[test]
@@ -132,10 +151,18 @@ fn a_service_that_is_down_keeps_its_routes_and_answers_503() {
     drop(origin);
     refresh(&gateway);
     let listing = call(&gateway, "GET", "/services", "").json();
-    let statuses: Vec<_> = listing["services"].as_array().unwrap().iter().map(|s| &s["status-code"]).collect();
+    let statuses: Vec<_> = listing["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| &s["status-code"])
+        .collect();
     assert_eq!(statuses, [&json!(-1), &json!(200)]);
     let down = call(&gateway, "GET", "/svc/users/7", "");
-    assert_eq!((down.status, down.json()), (503, json!({"detail": "Service is unavailable."})));
+    assert_eq!(
+        (down.status, down.json()),
+        (503, json!({"detail": "Service is unavailable."}))
+    );
     assert_eq!(call(&gateway, "GET", "/other/users/7", "").status, 200);
 }
 
@@ -145,7 +172,10 @@ fn what_the_dialect_added_is_seen_by_the_native_api() {
     add(&gateway, "svc", origin.port());
     refresh(&gateway);
     let service = gateway.api("GET", "/api/services/svc", &Value::Null).json();
-    assert_eq!((&service["host"], &service["port"]), (&"127.0.0.1".into(), &origin.port().into()));
+    assert_eq!(
+        (&service["host"], &service["port"]),
+        (&"127.0.0.1".into(), &origin.port().into())
+    );
     gateway.create("routes", json!({"service": "svc", "paths": ["/native"]}));
     assert_eq!(gateway.get("/native/x").json()["target"], "/x");
     let question = json!({"host": "h", "path": "/svc/users/7"});
@@ -161,11 +191,18 @@ fn the_merged_document_and_its_page_are_served() {
     refresh(&gateway);
     let document = call(&gateway, "GET", "/openapi.json", "").json();
     let paths = document["paths"].as_object().unwrap();
-    assert!(paths.contains_key("/svc/users/{id}") && paths.contains_key("/service"), "{paths:?}");
+    assert!(
+        paths.contains_key("/svc/users/{id}") && paths.contains_key("/service"),
+        "{paths:?}"
+    );
     assert!(!paths.contains_key("/svc/admin"));
     let page = call(&gateway, "GET", "/docs", "");
     assert_eq!(page.status, 200);
-    assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    assert!(
+        page.header("content-type")
+            .unwrap()
+            .starts_with("text/html")
+    );
 }
 
 #[test]
@@ -183,12 +220,16 @@ fn management_can_be_switched_off_and_traffic_too() {
 #[test]
 fn management_needs_its_token_where_there_is_one() {
     let token = "0123456789abcdef";
-    let gateway = Gateway::with(|settings| settings.gateway.token = Some(sluicegate::model::Secret::new(token)));
+    let gateway = Gateway::with(|settings| {
+        settings.gateway.token = Some(sluicegate::model::Secret::new(token))
+    });
     assert_eq!(call(&gateway, "GET", "/services", "").status, 403);
     let mut client = Client::connect(gateway.dialect());
     let field = format!("Bearer {token}");
     let fields = [("Authorization", &*field)];
-    let answer = client.request("GET", "/services", "h", &fields, b"").unwrap();
+    let answer = client
+        .request("GET", "/services", "h", &fields, b"")
+        .unwrap();
     assert_eq!(answer.status, 409, "nothing is there yet");
 }
 

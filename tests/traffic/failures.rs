@@ -11,7 +11,11 @@ use crate::support::wait::{self, PATIENCE};
 fn before(origin: &Origin) -> Gateway {
     let gateway = Gateway::with(Gateway::log);
     gateway.serve("a", origin.address());
-    gateway.patch("services", "a", json!({"retries": 0, "read_timeout_ms": 100}));
+    gateway.patch(
+        "services",
+        "a",
+        json!({"retries": 0, "read_timeout_ms": 100}),
+    );
     gateway
 }
 
@@ -22,10 +26,31 @@ fn fails(act: Act, status: u16, cause: &str) {
     let answer = gateway.get("/a/x");
     assert_eq!(answer.status, status, "{}", answer.text());
     let line = gateway.log_line("/a/x");
-    let told = [&line["status"], &line["cause"], &line["route"], &line["service"], &line["attempts"]];
-    assert_eq!(told, [&json!(status), &json!(cause), &json!("a"), &json!("a"), &json!(1)], "{line}");
+    let told = [
+        &line["status"],
+        &line["cause"],
+        &line["route"],
+        &line["service"],
+        &line["attempts"],
+    ];
+    assert_eq!(
+        told,
+        [
+            &json!(status),
+            &json!(cause),
+            &json!("a"),
+            &json!("a"),
+            &json!(1)
+        ],
+        "{line}"
+    );
     assert_eq!(line["endpoint"], origin.address().to_string());
-    assert_eq!(line["request_id"].as_str(), answer.header("x-request-id").or(line["request_id"].as_str()));
+    assert_eq!(
+        line["request_id"].as_str(),
+        answer
+            .header("x-request-id")
+            .or_else(|| line["request_id"].as_str())
+    );
     let counted = gateway.metric("gateway_failures_total", &[&format!("cause=\"{cause}\"")]);
     assert_eq!(counted, Some(1.0));
 }
@@ -47,7 +72,11 @@ fn an_origin_that_resets_is_502() {
 
 #[test]
 fn an_origin_that_speaks_something_else_is_502() {
-    fails(Act::Raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()), 502, "invalid_response");
+    fails(
+        Act::Raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()),
+        502,
+        "invalid_response",
+    );
 }
 
 #[test]
@@ -59,7 +88,11 @@ fn a_head_without_end_is_502() {
 #[test]
 fn a_switch_that_nobody_asked_for_is_502() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
-    fails(Act::RawKeep(switch.as_bytes().to_vec()), 502, "invalid_response");
+    fails(
+        Act::RawKeep(switch.as_bytes().to_vec()),
+        502,
+        "invalid_response",
+    );
 }
 
 #[test]
@@ -73,7 +106,10 @@ fn a_refused_connection_is_502() {
     });
     assert_eq!(gateway.get("/a/x").status, 502);
     let line = gateway.log_line("/a/x");
-    assert_eq!((&line["cause"], &line["endpoint"]), (&json!("connect_refused"), &json!(address.to_string())));
+    assert_eq!(
+        (&line["cause"], &line["endpoint"]),
+        (&json!("connect_refused"), &json!(address.to_string()))
+    );
 }
 
 #[test]
@@ -86,7 +122,11 @@ fn a_client_that_leaves_is_499_in_the_log() {
     wait::until(PATIENCE, "the origin is asked", || origin.seen().len() == 1);
     drop(client);
     let line = gateway.log_line("/a/x");
-    assert_eq!((&line["status"], &line["cause"]), (&json!(499), &json!("client_gone")), "{line}");
+    assert_eq!(
+        (&line["status"], &line["cause"]),
+        (&json!(499), &json!("client_gone")),
+        "{line}"
+    );
 }
 
 #[test]
@@ -94,9 +134,16 @@ fn an_answer_of_the_origin_s_own_is_passed_on_whatever_it_says() {
     let origin = Origin::start(|_| Response::new(503, "mine").with("Retry-After", "77").into());
     let gateway = before(&origin);
     let answer = gateway.get("/a/x");
-    assert_eq!((answer.status, answer.header("retry-after"), &*answer.text()), (503, Some("77"), "mine"));
+    assert_eq!(
+        (answer.status, answer.header("retry-after"), &*answer.text()),
+        (503, Some("77"), "mine")
+    );
     let line = gateway.log_line("/a/x");
-    assert_eq!((&line["status"], line.get("cause")), (&json!(503), None), "{line}");
+    assert_eq!(
+        (&line["status"], line.get("cause")),
+        (&json!(503), None),
+        "{line}"
+    );
 }
 
 #[test]
@@ -125,7 +172,10 @@ fn a_certificate_of_a_known_authority_is_believed_for_its_name_alone() {
     for (name, host, status) in [("a", "localhost", 200), ("b", "127.0.0.1", 502)] {
         let url = format!("https://{host}:{}", origin.port());
         gateway.create("services", json!({"name": name, "url": url}));
-        gateway.create("routes", json!({"service": name, "paths": [format!("/{name}")]}));
+        gateway.create(
+            "routes",
+            json!({"service": name, "paths": [format!("/{name}")]}),
+        );
         assert_eq!(gateway.get(&format!("/{name}")).status, status, "{host}");
     }
 }
@@ -138,16 +188,26 @@ fn what_the_gateway_says_itself_comes_as_the_client_likes_it() {
         let fields = [("Accept", accept)];
         let answer = client.request("GET", "/none", "h", &fields, b"").unwrap();
         assert_eq!(answer.status, 404);
-        (answer.header("content-type").unwrap().to_owned(), answer.text())
+        (
+            answer.header("content-type").unwrap().to_owned(),
+            answer.text(),
+        )
     };
     let (kind, body) = ask("*/*");
     assert!(kind.starts_with("application/json"), "{kind}");
     let told: Value = serde_json::from_str(&body).unwrap();
-    assert!(told["message"].is_string() && told["request_id"].is_string(), "{told}");
+    assert!(
+        told["message"].is_string() && told["request_id"].is_string(),
+        "{told}"
+    );
     assert!(ask("text/html").0.starts_with("text/html"));
     assert!(ask("text/plain").0.starts_with("text/plain"));
     assert!(ask("application/xml").0.starts_with("application/xml"));
-    assert!(ask("text/html;q=0.1, text/plain").0.starts_with("text/plain"));
+    assert!(
+        ask("text/html;q=0.1, text/plain")
+            .0
+            .starts_with("text/plain")
+    );
     assert!(ask("image/png").0.starts_with("application/json"));
 }
 
@@ -158,7 +218,12 @@ fn nothing_of_a_request_breaks_out_of_its_log_line() {
     let mut client = gateway.client();
     let fields = [("User-Agent", "a\"b\\"), ("X-Request-Id", "x\" injected")];
     let path = "/a/\"%0a%22q";
-    client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n{}: {}\r\n\r\n", fields[0].0, fields[0].1)).unwrap();
+    client
+        .send(format!(
+            "GET {path} HTTP/1.1\r\nHost: h\r\n{}: {}\r\n\r\n",
+            fields[0].0, fields[0].1
+        ))
+        .unwrap();
     let status = client.read().unwrap().status;
     let path = if status == 200 { path } else { "" };
     if status == 200 {

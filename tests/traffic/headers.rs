@@ -25,7 +25,10 @@ fn arrived(gateway: &Gateway, origin: &Origin, fields: &[(&str, &str)]) -> (Seen
 }
 
 fn values<'s>(seen: &'s Seen, name: &str) -> Vec<&'s str> {
-    let named = seen.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+    let named = seen
+        .headers
+        .iter()
+        .filter(|(key, _)| key.eq_ignore_ascii_case(name));
     named.map(|(_, value)| value.as_str()).collect()
 }
 
@@ -56,8 +59,14 @@ fn the_origin_learns_who_asked_for_what_and_through_whom() {
     ] {
         assert_eq!(values(&seen, name), [value], "{name}");
     }
-    assert_eq!(values(&seen, "X-Forwarded-Port"), [gateway.http().port().to_string()]);
-    assert!(seen.header("via").unwrap().starts_with("1.1 sluicegate-"), "{seen:?}");
+    assert_eq!(
+        values(&seen, "X-Forwarded-Port"),
+        [gateway.http().port().to_string()]
+    );
+    assert!(
+        seen.header("via").unwrap().starts_with("1.1 sluicegate-"),
+        "{seen:?}"
+    );
     let id = seen.header("x-request-id").unwrap();
     assert!(id.len() >= 16);
     assert_eq!(answer.header("x-request-id"), Some(id));
@@ -136,7 +145,13 @@ fn what_was_for_one_connection_ends_there() {
 #[test]
 fn naming_a_guarding_field_in_connection_is_refused() {
     let (gateway, origin) = served(false);
-    for guard in ["Host", "X-Forwarded-For", "Authorization", "Content-Length", "Cookie"] {
+    for guard in [
+        "Host",
+        "X-Forwarded-For",
+        "Authorization",
+        "Content-Length",
+        "Cookie",
+    ] {
         let mut client = gateway.client();
         let fields = [("Connection", guard)];
         let answer = client.request("GET", "/a", "h", &fields, b"").unwrap();
@@ -166,17 +181,27 @@ fn the_origin_s_connection_fields_do_not_reach_the_client() {
         assert_eq!(answer.header(name), None, "{name}");
     }
     assert_eq!(answer.header("x-kept"), Some("1"));
-    let cookies = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+    let cookies = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
     let cookies: Vec<_> = cookies.map(|(_, value)| value.as_str()).collect();
     assert_eq!(cookies, ["a=1", "b=2"]);
-    assert_eq!(client.get("/a", "h").status, 200, "the connection is kept all the same");
+    assert_eq!(
+        client.get("/a", "h").status,
+        200,
+        "the connection is kept all the same"
+    );
 }
 
 #[test]
 fn a_message_that_goes_in_circles_is_stopped() {
     let gateway = Gateway::start();
     let own = gateway.http();
-    gateway.create("services", serde_json::json!({"name": "loop", "url": format!("http://{own}/loop")}));
+    gateway.create(
+        "services",
+        serde_json::json!({"name": "loop", "url": format!("http://{own}/loop")}),
+    );
     let route = serde_json::json!({"service": "loop", "paths": ["/loop"], "strip_path": true});
     gateway.create("routes", route);
     assert_eq!(gateway.get("/loop").status, 508);

@@ -23,7 +23,10 @@ fn a_client_that_wants_to_close_is_closed() {
     let mut client = gateway.client();
     let fields = [("Connection", "close")];
     let answer = client.request("GET", "/a", "h", &fields, b"").unwrap();
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close"))
+    );
     assert!(client.is_closed());
     assert_eq!(origin.seen()[0].header("connection"), None);
 }
@@ -37,7 +40,11 @@ fn a_client_of_http_1_0_sees_the_end() {
     client.send("GET /a HTTP/1.0\r\n\r\n").unwrap();
     let answer = client.read().unwrap();
     assert_eq!((answer.status, &*answer.text()), (200, "onetwo"));
-    assert_eq!(answer.header("transfer-encoding"), None, "it does not know it");
+    assert_eq!(
+        answer.header("transfer-encoding"),
+        None,
+        "it does not know it"
+    );
     assert!(client.is_closed());
 }
 
@@ -68,9 +75,14 @@ fn two_requests_in_one_packet_are_answered_in_order() {
     let first = "POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\none";
     let second = "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n";
     let third = "GET /none HTTP/1.1\r\nHost: h\r\n\r\n";
-    client.send([first, second, third, second].concat()).unwrap();
+    client
+        .send([first, second, third, second].concat())
+        .unwrap();
     let told = client.read().unwrap().json();
-    assert_eq!((&told["target"], &told["body"]), (&"/1".into(), &"one".into()));
+    assert_eq!(
+        (&told["target"], &told["body"]),
+        (&"/1".into(), &"one".into())
+    );
     assert_eq!(client.read().unwrap().json()["target"], "/2");
     assert_eq!(client.read().unwrap().status, 404);
     assert_eq!(client.read().unwrap().json()["target"], "/2");
@@ -87,7 +99,9 @@ fn a_request_that_comes_while_another_is_answered_waits_for_its_turn() {
     gateway.serve("a", origin.address());
     let mut client = gateway.client();
     client.send("GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    wait::until(PATIENCE, "the first is under way", || origin.seen().len() == 1);
+    wait::until(PATIENCE, "the first is under way", || {
+        origin.seen().len() == 1
+    });
     client.send("GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     gate.open();
     assert_eq!(client.read().unwrap().text(), "/1");
@@ -105,7 +119,10 @@ fn a_client_that_expects_to_be_told_is_told_to_go_on() {
     assert_eq!(client.read_any().unwrap().status, 100);
     client.send("hello").unwrap();
     let answer = client.read().unwrap();
-    assert_eq!((answer.status, &answer.json()["body"]), (200, &"hello".into()));
+    assert_eq!(
+        (answer.status, &answer.json()["body"]),
+        (200, &"hello".into())
+    );
 }
 
 #[test]
@@ -135,7 +152,9 @@ fn chunked_bodies_arrive_whole_in_both_directions() {
             .send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
             .unwrap();
         client.send("3\r\nabc\r\n").unwrap();
-        client.send("2;x=\"y\"\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n").unwrap();
+        client
+            .send("2;x=\"y\"\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n")
+            .unwrap();
         assert_eq!(client.read().unwrap().text(), "got abcde!");
     }
     let seen = origin.seen();
@@ -150,10 +169,17 @@ fn a_head_gets_the_length_and_no_body() {
     gateway.serve("a", origin.address());
     let mut client = gateway.client();
     let answer = client.request("HEAD", "/a", "h", &[], b"").unwrap();
-    assert_eq!((answer.status, answer.header("content-length")), (200, Some("5")));
+    assert_eq!(
+        (answer.status, answer.header("content-length")),
+        (200, Some("5"))
+    );
     let own = client.request("HEAD", "/none", "h", &[], b"").unwrap();
     assert_eq!(own.status, 404);
-    assert_eq!(client.get("/a", "h").text(), "hello", "nothing was left on the connection");
+    assert_eq!(
+        client.get("/a", "h").text(),
+        "hello",
+        "nothing was left on the connection"
+    );
 }
 
 #[test]
@@ -167,7 +193,10 @@ fn answers_without_a_body_keep_the_connection_usable() {
     let mut client = gateway.client();
     for status in [204, 304, 200, 204] {
         let answer = client.get(&format!("/a/{status}"), "h");
-        assert_eq!((answer.status, answer.header("etag")), (status, Some("\"1\"")));
+        assert_eq!(
+            (answer.status, answer.header("etag")),
+            (status, Some("\"1\""))
+        );
     }
     assert_eq!(origin.connections(), 1);
 }
@@ -184,7 +213,10 @@ fn interim_answers_are_passed_on() {
     let mut client = gateway.client();
     client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     let interim = client.read_any().unwrap();
-    assert_eq!((interim.status, interim.header("link")), (103, Some("</x>")));
+    assert_eq!(
+        (interim.status, interim.header("link")),
+        (103, Some("</x>"))
+    );
     assert_eq!(client.read_any().unwrap().text(), "ok");
 }
 
@@ -219,7 +251,11 @@ fn what_two_readers_could_frame_differently_is_refused() {
         assert!(matches!(status, 400 | 501), "{fields:?}: {status}");
         assert!(client.is_closed(), "{fields:?}");
     }
-    for head in ["GET /a HTTP/1.1\r\n\r\n", "GET /a HTTP/1.1\nHost: h\n\n", "GET  /a HTTP/1.1\r\nHost: h\r\n\r\n"] {
+    for head in [
+        "GET /a HTTP/1.1\r\n\r\n",
+        "GET /a HTTP/1.1\nHost: h\n\n",
+        "GET  /a HTTP/1.1\r\nHost: h\r\n\r\n",
+    ] {
         let mut client = gateway.client();
         client.send(head).unwrap();
         assert_eq!(client.read().unwrap().status, 400, "{head:?}");

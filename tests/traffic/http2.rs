@@ -40,10 +40,19 @@ fn http_1_goes_on_at_the_same_port() {
     let (gateway, origin) = (Gateway::start(), Origin::echo());
     gateway.serve("a", origin.address());
     assert_eq!(gateway.get("/a").status, 200);
-    assert_eq!(H2Client::connect(gateway.http()).get("http://h/a").status, 200);
+    assert_eq!(
+        H2Client::connect(gateway.http()).get("http://h/a").status,
+        200
+    );
     let mut client = gateway.client();
-    client.send("PRIVATE /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    assert_eq!(client.read().unwrap().status, 200, "it begins like the preface, and is none");
+    client
+        .send("PRIVATE /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    assert_eq!(
+        client.read().unwrap().status,
+        200,
+        "it begins like the preface, and is none"
+    );
 }
 
 #[test]
@@ -53,7 +62,10 @@ fn alpn_chooses_http_2_or_http_1() {
     let made = names::certificate(&["h.example"]);
     let certificate = json!({"cert": made.cert, "key": made.key});
     let certificate = gateway.create("certificates", certificate)["id"].clone();
-    gateway.create("snis", json!({"name": "h.example", "certificate": certificate}));
+    gateway.create(
+        "snis",
+        json!({"name": "h.example", "certificate": certificate}),
+    );
     let config = names::client(&[&made], &["h2", "http/1.1"]);
     let client = H2Client::connect_tls(gateway.https(), config, "h.example");
     assert_eq!(client.get("https://h.example/a").status, 200);
@@ -86,7 +98,9 @@ fn a_service_of_http_2_is_asked_in_http_2() {
     gateway.create("routes", json!({"service": "s", "paths": ["/a"]}));
     let mut client = gateway.client();
     for _ in 0..3 {
-        let answer = client.request("POST", "/a/x?y", "h", &[("X-One", "1")], b"hello").unwrap();
+        let answer = client
+            .request("POST", "/a/x?y", "h", &[("X-One", "1")], b"hello")
+            .unwrap();
         assert_eq!((answer.status, &*answer.text()), (200, "hello"));
     }
     let seen = &origin.seen()[0];
@@ -107,12 +121,17 @@ fn a_grpc_call_keeps_its_trailers_from_end_to_end() {
         "protocols": ["grpc", "http"]});
     gateway.create("routes", route);
     let client = H2Client::connect(gateway.http());
-    let answer = client.request(grpc("http://h/pkg.Service/Call"), b"ping", None).unwrap();
+    let answer = client
+        .request(grpc("http://h/pkg.Service/Call"), b"ping", None)
+        .unwrap();
     assert_eq!((answer.status, &*answer.text()), (200, "ping"));
     assert_eq!(answer.trailers["grpc-status"], "0");
     assert_eq!(answer.headers["content-type"], "application/grpc");
     let seen = &origin.seen()[0];
-    assert_eq!((&*seen.body, &seen.headers["te"]), (&b"ping"[..], &HeaderValue::from_static("trailers")));
+    assert_eq!(
+        (&*seen.body, &seen.headers["te"]),
+        (&b"ping"[..], &HeaderValue::from_static("trailers"))
+    );
 }
 
 #[test]
@@ -126,8 +145,14 @@ fn the_gateway_s_own_answers_to_grpc_calls_are_grpc_s() {
     gateway.create("routes", json!({"service": "s", "paths": ["/pkg.Gone"]}));
     let client = H2Client::connect(gateway.http());
     for (path, status) in [("/pkg.None/Call", "12"), ("/pkg.Gone/Call", "14")] {
-        let answer = client.request(grpc(&format!("http://h{path}")), b"ping", None).unwrap();
-        assert_eq!((answer.status, answer.ended_with_head), (200, true), "{path}");
+        let answer = client
+            .request(grpc(&format!("http://h{path}")), b"ping", None)
+            .unwrap();
+        assert_eq!(
+            (answer.status, answer.ended_with_head),
+            (200, true),
+            "{path}"
+        );
         assert_eq!(answer.headers["content-type"], "application/grpc");
         assert_eq!(answer.headers["grpc-status"], status, "{path}");
         assert!(answer.headers.contains_key("grpc-message"), "{path}");
@@ -156,10 +181,16 @@ fn a_request_that_could_be_smuggled_into_http_1_is_refused() {
     let (gateway, origin) = (Gateway::start(), Origin::echo());
     gateway.serve("a", origin.address());
     let client = H2Client::connect(gateway.http());
-    let contradicting = Request::get("http://h/a").header("host", "other").body(()).unwrap();
+    let contradicting = Request::get("http://h/a")
+        .header("host", "other")
+        .body(())
+        .unwrap();
     let refused = client.request(contradicting, b"", None);
     assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status == 400));
-    let long = Request::post("http://h/a").header("content-length", "3").body(()).unwrap();
+    let long = Request::post("http://h/a")
+        .header("content-length", "3")
+        .body(())
+        .unwrap();
     let refused = H2Client::connect(gateway.http()).request(long, b"hello", None);
     assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status >= 400));
     assert!(origin.seen().is_empty());

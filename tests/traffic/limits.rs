@@ -71,23 +71,37 @@ fn a_large_body_is_413_before_it_is_sent_and_while_it_is() {
     assert_eq!(refused(&gateway, declared).status, 413);
     assert!(origin.seen().is_empty());
     let chunk = format!("190\r\n{}\r\n", "x".repeat(0x190));
-    let chunked = format!("POST /a/chunked HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(3));
+    let chunked = format!(
+        "POST /a/chunked HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        chunk.repeat(3)
+    );
     assert_eq!(refused(&gateway, chunked).status, 413);
     assert!(origin.seen().is_empty(), "no whole request arrived");
     assert_eq!(gateway.log_line("/a/chunked")["cause"], "body_too_large");
     let mut client = gateway.client();
-    let answer = client.request("POST", "/a", "h", &[], &[b'x'; 1000]).unwrap();
+    let answer = client
+        .request("POST", "/a", "h", &[], &[b'x'; 1000])
+        .unwrap();
     assert_eq!(answer.status, 200);
 }
 
 #[test]
 fn a_route_has_a_limit_of_its_own() {
     let (gateway, origin) = limited(|limits| limits.body_max = 1000);
-    gateway.create("routes", json!({"service": "a", "paths": ["/small"], "body_bytes_max": 10}));
-    gateway.create("routes", json!({"service": "a", "paths": ["/large"], "body_bytes_max": 100_000}));
+    gateway.create(
+        "routes",
+        json!({"service": "a", "paths": ["/small"], "body_bytes_max": 10}),
+    );
+    gateway.create(
+        "routes",
+        json!({"service": "a", "paths": ["/large"], "body_bytes_max": 100_000}),
+    );
     let post = |path: &str, length: usize| {
         let mut client = gateway.client();
-        client.request("POST", path, "h", &[], &vec![b'x'; length]).unwrap().status
+        client
+            .request("POST", path, "h", &[], &vec![b'x'; length])
+            .unwrap()
+            .status
     };
     assert_eq!((post("/small", 10), post("/small", 11)), (200, 413));
     assert_eq!((post("/large", 100_000), post("/a", 1001)), (200, 413));
@@ -98,7 +112,9 @@ fn a_route_has_a_limit_of_its_own() {
 fn a_head_that_does_not_end_is_408() {
     let (gateway, _origin) = limited(|limits| limits.header_timeout = SHORT);
     let mut client = gateway.client();
-    client.send("GET /a HTTP/1.1\r\nHost: h\r\nX-Slow:").unwrap();
+    client
+        .send("GET /a HTTP/1.1\r\nHost: h\r\nX-Slow:")
+        .unwrap();
     assert_eq!(client.read().unwrap().status, 408);
     assert!(client.is_closed());
 }
@@ -107,7 +123,9 @@ fn a_head_that_does_not_end_is_408() {
 fn a_head_that_drips_is_408_however_steady_it_is() {
     let (gateway, _origin) = limited(|limits| limits.header_timeout = Duration::from_millis(300));
     let mut client = gateway.client();
-    client.send("GET /a HTTP/1.1\r\nHost: h\r\nX-Slow: ").unwrap();
+    client
+        .send("GET /a HTTP/1.1\r\nHost: h\r\nX-Slow: ")
+        .unwrap();
     // Until the gateway has had enough, and closes.
     while client.send("x").is_ok() {
         std::thread::park_timeout(Duration::from_millis(5));
@@ -118,12 +136,17 @@ fn a_head_that_drips_is_408_however_steady_it_is() {
 fn a_body_that_stalls_is_408() {
     let (gateway, origin) = limited(|limits| limits.body_read_timeout = SHORT);
     let mut client = gateway.client();
-    client.send("POST /a/slow HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc").unwrap();
+    client
+        .send("POST /a/slow HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
+        .unwrap();
     assert_eq!(client.read().unwrap().status, 408);
     assert!(client.is_closed());
     assert!(origin.seen().is_empty());
     let line = gateway.log_line("/a/slow");
-    assert_eq!((&line["status"], &line["cause"]), (&408.into(), &"client_timeout".into()));
+    assert_eq!(
+        (&line["status"], &line["cause"]),
+        (&408.into(), &"client_timeout".into())
+    );
 }
 
 #[test]
@@ -153,9 +176,11 @@ fn a_connection_too_many_of_one_address_is_closed() {
     };
     assert!(one_more().is_err());
     drop(kept);
-    crate::support::wait::until(crate::support::wait::PATIENCE, "there is room again", || {
-        one_more().is_ok_and(|answer| answer.status == 200)
-    });
+    crate::support::wait::until(
+        crate::support::wait::PATIENCE,
+        "there is room again",
+        || one_more().is_ok_and(|answer| answer.status == 200),
+    );
 }
 
 #[test]
@@ -177,10 +202,17 @@ fn chunk_extensions_and_trailers_are_bounded() {
 fn an_http_2_head_that_is_too_large_is_refused() {
     let (gateway, origin) = limited(|limits| limits.h2_header_list_max = 4096);
     let client = crate::support::h2client::H2Client::connect(gateway.http());
-    let request = http::Request::get("http://h/a").header("x", "x".repeat(8000)).body(()).unwrap();
+    let request = http::Request::get("http://h/a")
+        .header("x", "x".repeat(8000))
+        .body(())
+        .unwrap();
     let refused = client.request(request, b"", None);
     assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status == 431));
-    assert_eq!(client.get("http://h/a").status, 200, "the connection goes on");
+    assert_eq!(
+        client.get("http://h/a").status,
+        200,
+        "the connection goes on"
+    );
     assert_eq!(origin.seen().len(), 1);
 }
 
@@ -190,6 +222,12 @@ fn an_admin_body_is_bounded() {
     let mut client = Client::connect(gateway.admin());
     let fields = [("Content-Type", "application/json")];
     let body = format!("{{\"name\": \"{}\"}}", "x".repeat(3000));
-    let answer = client.request("POST", "/api/services", "127.0.0.1", &fields, body.as_bytes());
+    let answer = client.request(
+        "POST",
+        "/api/services",
+        "127.0.0.1",
+        &fields,
+        body.as_bytes(),
+    );
     assert_eq!(answer.unwrap().status, 413);
 }

@@ -36,7 +36,10 @@ fn a_listener_serves_from_its_first_moment_to_its_last() {
     for _ in 0..10 {
         let address = opened(&gateway, &listener("extra", 0));
         assert_eq!(Client::connect(address).get("/a", "h").status, 200);
-        assert_eq!(origin.seen().last().unwrap().header("x-forwarded-port"), Some(&*address.port().to_string()));
+        assert_eq!(
+            origin.seen().last().unwrap().header("x-forwarded-port"),
+            Some(&*address.port().to_string())
+        );
         gateway.delete("listeners", "extra");
         assert!(TcpStream::connect(address).is_err(), "refused at once");
     }
@@ -48,17 +51,33 @@ fn a_port_in_use_refuses_the_write_and_nothing_is_stored() {
     let gateway = Gateway::start();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let revision = gateway.status()["revision"].clone();
-    for port in [taken.local_addr().unwrap().port(), gateway.http().port(), gateway.admin().port()] {
+    for port in [
+        taken.local_addr().unwrap().port(),
+        gateway.http().port(),
+        gateway.admin().port(),
+    ] {
         let answer = gateway.api("POST", "/api/listeners", &listener("extra", port));
         assert_eq!(answer.status, 409, "{}", answer.text());
-        assert!(answer.text().contains(&port.to_string()), "{}", answer.text());
+        assert!(
+            answer.text().contains(&port.to_string()),
+            "{}",
+            answer.text()
+        );
     }
     assert_eq!(gateway.status()["revision"], revision);
-    assert_eq!(gateway.status()["entities"]["listeners"].as_u64().unwrap_or(0), 0);
+    assert_eq!(
+        gateway.status()["entities"]["listeners"]
+            .as_u64()
+            .unwrap_or(0),
+        0
+    );
     let port = taken.local_addr().unwrap().port();
     drop(taken);
     wait::until(PATIENCE, "the port is free again", || {
-        gateway.api("POST", "/api/listeners", &listener("extra", port)).status == 201
+        gateway
+            .api("POST", "/api/listeners", &listener("extra", port))
+            .status
+            == 201
     });
 }
 
@@ -68,16 +87,27 @@ fn one_listener_that_cannot_be_bound_refuses_the_whole_transaction() {
     gateway.service("s", origin.address());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let free = free_port();
-    let create = |kind: &str, document: Value| json!({"op": "create", "kind": kind, "document": document});
+    let create =
+        |kind: &str, document: Value| json!({"op": "create", "kind": kind, "document": document});
     let operations = json!([
         create("route", json!({"service": "s", "paths": ["/new"]})),
         create("listener", listener("good", free)),
-        create("listener", listener("bad", taken.local_addr().unwrap().port())),
+        create(
+            "listener",
+            listener("bad", taken.local_addr().unwrap().port())
+        ),
     ]);
-    let answer = gateway.api("POST", "/api/transactions", &json!({"operations": operations}));
+    let answer = gateway.api(
+        "POST",
+        "/api/transactions",
+        &json!({"operations": operations}),
+    );
     assert_eq!(answer.status, 409, "{}", answer.text());
     assert_eq!(gateway.get("/new").status, 404);
-    assert!(TcpStream::connect(local(free)).is_err(), "the good one is let go");
+    assert!(
+        TcpStream::connect(local(free)).is_err(),
+        "the good one is let go"
+    );
 }
 
 #[test]
@@ -85,7 +115,9 @@ fn a_request_under_way_ends_in_peace_when_its_listener_goes() {
     let gateway = Gateway::with(|settings| settings.proxy.drain_timeout = PATIENCE);
     let gate = Gate::new();
     let held = gate.clone();
-    let origin = Origin::start(move |_| Act::Behind(held.clone(), Box::new(Response::new(200, "late").into())));
+    let origin = Origin::start(move |_| {
+        Act::Behind(held.clone(), Box::new(Response::new(200, "late").into()))
+    });
     gateway.serve("a", origin.address());
     let address = opened(&gateway, &listener("extra", 0));
     let (mut busy, mut idle) = (Client::connect(address), Client::connect(address));
@@ -97,7 +129,10 @@ fn a_request_under_way_ends_in_peace_when_its_listener_goes() {
     assert!(idle.is_closed());
     gate.open();
     let answer = busy.read().unwrap();
-    assert_eq!((&*answer.text(), answer.header("connection")), ("late", Some("close")));
+    assert_eq!(
+        (&*answer.text(), answer.header("connection")),
+        ("late", Some("close"))
+    );
     assert!(busy.is_closed());
 }
 
@@ -109,13 +144,27 @@ fn a_listener_that_is_changed_moves() {
     gateway.patch("listeners", "extra", json!({"port": second}));
     assert_eq!(Client::connect(local(second)).get("/", "h").status, 404);
     assert!(TcpStream::connect(first).is_err());
-    let refused = gateway.api("PATCH", "/api/listeners/extra", &json!({"port": gateway.http().port()}));
+    let refused = gateway.api(
+        "PATCH",
+        "/api/listeners/extra",
+        &json!({"port": gateway.http().port()}),
+    );
     assert_eq!(refused.status, 409, "{}", refused.text());
-    assert_eq!(Client::connect(local(second)).get("/", "h").status, 404, "it stays where it was");
+    assert_eq!(
+        Client::connect(local(second)).get("/", "h").status,
+        404,
+        "it stays where it was"
+    );
     gateway.patch("listeners", "extra", json!({"proxy_protocol": true}));
     let mut client = Client::connect(local(second));
-    client.send("PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    assert_eq!(client.read().unwrap().status, 404, "the same address, another kind");
+    client
+        .send("PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    assert_eq!(
+        client.read().unwrap().status,
+        404,
+        "the same address, another kind"
+    );
 }
 
 #[test]
@@ -143,8 +192,14 @@ fn the_client_of_a_balancer_is_whom_it_says() {
     without.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     assert!(without.is_closed(), "who sends no header is not served");
     let mut uninvited = gateway.client();
-    uninvited.send("PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    assert_eq!(uninvited.read().unwrap().status, 400, "elsewhere nobody believes one");
+    uninvited
+        .send("PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    assert_eq!(
+        uninvited.read().unwrap().status,
+        400,
+        "elsewhere nobody believes one"
+    );
     assert_eq!(origin.seen().len(), before);
 }
 
@@ -153,7 +208,9 @@ fn a_gateway_that_stops_lets_its_requests_end() {
     let gateway = Gateway::with(|settings| settings.proxy.drain_timeout = PATIENCE);
     let gate = Gate::new();
     let held = gate.clone();
-    let origin = Origin::start(move |_| Act::Behind(held.clone(), Box::new(Response::new(200, "late").into())));
+    let origin = Origin::start(move |_| {
+        Act::Behind(held.clone(), Box::new(Response::new(200, "late").into()))
+    });
     gateway.serve("a", origin.address());
     let (mut busy, mut idle) = (gateway.client(), gateway.client());
     busy.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
@@ -164,7 +221,10 @@ fn a_gateway_that_stops_lets_its_requests_end() {
     let stopping = gateway.stopping();
     assert!(idle.is_closed());
     assert!(TcpStream::connect(http).is_err());
-    assert_eq!(Client::connect(admin).get("/api/ready", "127.0.0.1").status, 503);
+    assert_eq!(
+        Client::connect(admin).get("/api/ready", "127.0.0.1").status,
+        503
+    );
     gate.open();
     assert_eq!(busy.read().unwrap().text(), "late");
     stopping.join().unwrap();

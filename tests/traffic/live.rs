@@ -33,10 +33,19 @@ fn a_route_serves_the_very_next_request() {
     let (gateway, mut admin, mut kept, _origin) = prepared();
     for n in 0..WRITES {
         let (name, path) = (format!("r{n}"), format!("/new/{n}"));
-        write(&mut admin, "POST", "/api/routes", json!({"name": name, "service": "s", "paths": [path]}));
+        write(
+            &mut admin,
+            "POST",
+            "/api/routes",
+            json!({"name": name, "service": "s", "paths": [path]}),
+        );
         assert_eq!(gateway.get(&path).status, 200, "{n} on a fresh connection");
         let several = kept.len();
-        assert_eq!(kept[n % several].get(&path, "h").status, 200, "{n} on a kept one");
+        assert_eq!(
+            kept[n % several].get(&path, "h").status,
+            200,
+            "{n} on a kept one"
+        );
     }
     let last = format!("/new/{}", WRITES - 1);
     for client in &mut kept {
@@ -49,7 +58,12 @@ fn a_deleted_route_serves_nobody_any_more() {
     let (gateway, mut admin, mut kept, _origin) = prepared();
     for n in 0..WRITES / 2 {
         let path = format!("/r{n}");
-        write(&mut admin, "PUT", "/api/routes/r", json!({"service": "s", "paths": [path]}));
+        write(
+            &mut admin,
+            "PUT",
+            "/api/routes/r",
+            json!({"service": "s", "paths": [path]}),
+        );
         for client in &mut kept {
             assert_eq!(client.get(&path, "h").status, 200);
         }
@@ -65,11 +79,21 @@ fn a_deleted_route_serves_nobody_any_more() {
 fn a_service_that_moves_is_followed_at_once() {
     let (_gateway, mut admin, mut kept, origin) = prepared();
     let others = ["one", "two"].map(Origin::saying);
-    write(&mut admin, "POST", "/api/routes", json!({"name": "r", "service": "s", "paths": ["/r"]}));
+    write(
+        &mut admin,
+        "POST",
+        "/api/routes",
+        json!({"name": "r", "service": "s", "paths": ["/r"]}),
+    );
     for n in 0..WRITES / 4 {
         let next = &others[n % 2];
         let url = format!("http://{}", next.address());
-        write(&mut admin, "PUT", "/api/services/s", json!({"name": "s", "url": url}));
+        write(
+            &mut admin,
+            "PUT",
+            "/api/services/s",
+            json!({"name": "s", "url": url}),
+        );
         for client in &mut kept {
             assert_eq!(client.get("/r", "h").text(), ["one", "two"][n % 2]);
         }
@@ -92,7 +116,12 @@ fn a_transaction_is_seen_as_a_whole_or_not_at_all() {
         json!({"op": "create", "kind": "route", "document": route})
     };
     let delete = |name: &str| json!({"op": "delete", "kind": "route", "name": name});
-    write(&mut admin, "POST", "/api/transactions", json!({"operations": [create("r0")]}));
+    write(
+        &mut admin,
+        "POST",
+        "/api/transactions",
+        json!({"operations": [create("r0")]}),
+    );
     let address = gateway.http();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = std::sync::Arc::clone(&stop);
@@ -107,7 +136,12 @@ fn a_transaction_is_seen_as_a_whole_or_not_at_all() {
     });
     for n in 0..WRITES {
         let (old, new) = (format!("r{n}"), format!("r{}", n + 1));
-        write(&mut admin, "POST", "/api/transactions", json!({"operations": [delete(&old), create(&new)]}));
+        write(
+            &mut admin,
+            "POST",
+            "/api/transactions",
+            json!({"operations": [delete(&old), create(&new)]}),
+        );
     }
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     watching.join().unwrap();
@@ -116,7 +150,12 @@ fn a_transaction_is_seen_as_a_whole_or_not_at_all() {
 #[test]
 fn writers_beside_traffic_fail_no_request() {
     let (gateway, mut admin, _kept, _origin) = prepared();
-    write(&mut admin, "POST", "/api/routes", json!({"name": "r", "service": "s", "paths": ["/r"]}));
+    write(
+        &mut admin,
+        "POST",
+        "/api/routes",
+        json!({"name": "r", "service": "s", "paths": ["/r"]}),
+    );
     let (address, at) = (gateway.http(), gateway.admin());
     let writers: Vec<_> = (0..4)
         .map(|writer| {
@@ -124,7 +163,12 @@ fn writers_beside_traffic_fail_no_request() {
                 let mut admin = Client::connect(at);
                 for n in 0..WRITES / 4 {
                     let path = format!("/w{writer}/{n}");
-                    write(&mut admin, "POST", "/api/routes", json!({"service": "s", "paths": [path]}));
+                    write(
+                        &mut admin,
+                        "POST",
+                        "/api/routes",
+                        json!({"service": "s", "paths": [path]}),
+                    );
                 }
             })
         })
@@ -154,5 +198,11 @@ fn the_answer_to_a_write_names_the_revision_that_serves() {
     let revision = answer.header("x-config-revision").unwrap().to_owned();
     let status = gateway.status();
     assert_eq!(status["serving"].to_string(), revision);
-    assert_eq!(gateway.metric("gateway_config_revision", &[]).unwrap().to_string(), revision);
+    assert_eq!(
+        gateway
+            .metric("gateway_config_revision", &[])
+            .unwrap()
+            .to_string(),
+        revision
+    );
 }

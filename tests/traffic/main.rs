@@ -1,5 +1,13 @@
 //! Traffic through a whole gateway: real sockets, origins and clients in this process.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -20,7 +20,10 @@ fn lenient() -> serde_json::Value {
 }
 
 fn send(gateway: &Gateway, method: &str, body: &[u8]) -> Answer {
-    gateway.client().request(method, "/a", "h", &[], body).unwrap()
+    gateway
+        .client()
+        .request(method, "/a", "h", &[], body)
+        .unwrap()
 }
 
 #[test]
@@ -29,11 +32,20 @@ fn a_refused_connection_is_no_failure_while_another_endpoint_accepts() {
     gateway.balance("a", lenient(), &[refusing(), origin.address()]);
     for method in ["GET", "POST", "PUT", "DELETE"].repeat(5) {
         let answer = send(&gateway, method, b"body");
-        assert_eq!((answer.status, &answer.json()["body"]), (200, &"body".into()), "{method}");
+        assert_eq!(
+            (answer.status, &answer.json()["body"]),
+            (200, &"body".into()),
+            "{method}"
+        );
     }
     assert_eq!(origin.seen().len(), 20);
-    let retries = gateway.metric("gateway_upstream_retries_total", &[]).unwrap();
-    assert!(retries >= 5.0, "half of them met the other endpoint first: {retries}");
+    let retries = gateway
+        .metric("gateway_upstream_retries_total", &[])
+        .unwrap();
+    assert!(
+        retries >= 5.0,
+        "half of them met the other endpoint first: {retries}"
+    );
 }
 
 #[test]
@@ -91,14 +103,21 @@ fn nothing_is_sent_again_once_the_client_has_seen_an_answer() {
     let torn = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart".to_vec();
     let bad = Origin::start(move |_| Act::Raw(torn.clone()));
     let good = Origin::saying("good");
-    gateway.balance("a", json!({"passive": null, "algorithm": "round_robin"}), &[bad.address(), good.address()]);
+    gateway.balance(
+        "a",
+        json!({"passive": null, "algorithm": "round_robin"}),
+        &[bad.address(), good.address()],
+    );
     let outcomes: Vec<_> = (0..4)
         .map(|_| {
             let answer = gateway.client().request("GET", "/a", "h", &[], b"");
             answer.is_ok_and(|answer| answer.text() == "good")
         })
         .collect();
-    assert!(outcomes.contains(&false) && outcomes.contains(&true), "{outcomes:?}");
+    assert!(
+        outcomes.contains(&false) && outcomes.contains(&true),
+        "{outcomes:?}"
+    );
 }
 
 #[test]

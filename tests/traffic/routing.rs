@@ -28,7 +28,13 @@ fn with_routes(routes: &[Value]) -> (Gateway, Origin) {
 }
 
 /// The number of the route that took the request, in the order of `with_routes`.
-fn taken(client: &mut Client, method: &str, host: &str, path: &str, fields: &[(&str, &str)]) -> i32 {
+fn taken(
+    client: &mut Client,
+    method: &str,
+    host: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> i32 {
     let answer = client.request(method, path, host, fields, b"").unwrap();
     if answer.status == 404 {
         return -1;
@@ -118,7 +124,11 @@ fn the_server_name_of_a_tls_connection_decides() {
     assert_eq!(ask("a.example"), 0);
     assert_eq!(ask("x.b.example"), 1);
     assert_eq!(ask("c.example"), -1);
-    assert_ne!(taken(&mut gateway.client(), "GET", "h", "/", &[]), -1, "in clear none is asked for");
+    assert_ne!(
+        taken(&mut gateway.client(), "GET", "h", "/", &[]),
+        -1,
+        "in clear none is asked for"
+    );
 }
 
 /// What arrives of `sent` behind a route with these fields and a service with this base path.
@@ -128,7 +138,10 @@ fn forwarded(route: Value, base: &str, sent: &[(&str, &str)]) {
     let url = format!("http://{}{base}", origin.address());
     gateway.create("services", json!({"name": "s", "url": url}));
     let mut document = json!({"service": "s"});
-    document.as_object_mut().unwrap().extend(route.as_object().unwrap().clone());
+    document
+        .as_object_mut()
+        .unwrap()
+        .extend(route.as_object().unwrap().clone());
     gateway.create("routes", document);
     let mut client = gateway.client();
     for (asked, arrives) in sent {
@@ -141,10 +154,23 @@ fn forwarded(route: Value, base: &str, sent: &[(&str, &str)]) {
 #[test]
 fn the_matched_part_is_stripped_and_the_base_path_put_before() {
     let paths = json!({"paths": ["/api"]});
-    forwarded(paths.clone(), "", &[("/api", "/"), ("/api/", "/"), ("/api/x/", "/x/"), ("/apix", "/x")]);
+    forwarded(
+        paths.clone(),
+        "",
+        &[
+            ("/api", "/"),
+            ("/api/", "/"),
+            ("/api/x/", "/x/"),
+            ("/apix", "/x"),
+        ],
+    );
     forwarded(paths, "/v1", &[("/api", "/v1"), ("/api/x?y", "/v1/x?y")]);
     let kept = json!({"paths": ["/api"], "strip_path": false});
-    forwarded(kept, "/v1/", &[("/api", "/v1/api"), ("/api/x", "/v1/api/x")]);
+    forwarded(
+        kept,
+        "/v1/",
+        &[("/api", "/v1/api"), ("/api/x", "/v1/api/x")],
+    );
 }
 
 #[test]
@@ -153,7 +179,14 @@ fn a_rewrite_takes_the_groups_of_a_regex() {
         "paths": ["~/users/(?<id>[0-9]+)/(\\w+)"],
         "rewrite": "/v2/$2/${id}",
     });
-    forwarded(route, "/base", &[("/users/7/posts", "/base/v2/posts/7"), ("/users/7/posts/9?q=1", "/base/v2/posts/7/9?q=1")]);
+    forwarded(
+        route,
+        "/base",
+        &[
+            ("/users/7/posts", "/base/v2/posts/7"),
+            ("/users/7/posts/9?q=1", "/base/v2/posts/7/9?q=1"),
+        ],
+    );
 }
 
 #[test]
@@ -207,7 +240,10 @@ fn the_host_sent_is_the_service_s_or_the_client_s() {
 #[test]
 fn a_target_in_absolute_form_arrives_in_origin_form() {
     let (gateway, origin) = (Gateway::start(), Origin::echo());
-    gateway.create("services", json!({"name": "s", "url": format!("http://{}", origin.address())}));
+    gateway.create(
+        "services",
+        json!({"name": "s", "url": format!("http://{}", origin.address())}),
+    );
     gateway.create("routes", json!({"service": "s", "hosts": ["a.example"]}));
     let mut client = gateway.client();
     let answer = client.get("http://a.example/x?y", "a.example");
@@ -221,7 +257,10 @@ fn a_target_in_absolute_form_arrives_in_origin_form() {
 fn a_route_for_https_alone_sends_others_there() {
     let (gateway, origin) = (Gateway::start(), Origin::echo());
     gateway.service("s", origin.address());
-    gateway.create("routes", json!({"service": "s", "paths": ["/a"], "protocols": ["https"]}));
+    gateway.create(
+        "routes",
+        json!({"service": "s", "paths": ["/a"], "protocols": ["https"]}),
+    );
     let redirected = json!({
         "service": "s", "paths": ["/b"], "protocols": ["https"], "https_redirect_status": 308,
     });
@@ -229,7 +268,10 @@ fn a_route_for_https_alone_sends_others_there() {
     let mut client = gateway.client();
     assert_eq!(client.get("/a", "h.example").status, 426);
     let answer = client.get("/b/c?d", "h.example");
-    assert_eq!((answer.status, answer.header("location")), (308, Some("https://h.example/b/c?d")));
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (308, Some("https://h.example/b/c?d"))
+    );
     assert!(origin.seen().is_empty());
 }
 
@@ -269,8 +311,15 @@ fn explain_tells_what_traffic_does() {
     assert_eq!(told["service"]["name"], "s0");
     assert_eq!(told["forward"]["path"], "/s0/b?q=1");
     let answer = gateway.client().get("/x/../a/b?q=1", "h");
-    assert_eq!(target(&answer.json()), told["forward"]["path"].as_str().unwrap());
-    let missing = gateway.api("POST", "/api/explain", &json!({"host": "h", "path": "/none"}));
+    assert_eq!(
+        target(&answer.json()),
+        told["forward"]["path"].as_str().unwrap()
+    );
+    let missing = gateway.api(
+        "POST",
+        "/api/explain",
+        &json!({"host": "h", "path": "/none"}),
+    );
     assert_eq!(missing.json()["status"], 404);
     assert_eq!(gateway.get("/none").status, 404);
 }

@@ -32,7 +32,12 @@ fn an_upload_arrives_while_it_is_sent() {
         .send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
         .unwrap();
     let mut origin = Client::accept(&origin).unwrap();
-    assert!(origin.read_only_head().unwrap().starts_with("POST / HTTP/1.1\r\n"));
+    assert!(
+        origin
+            .read_only_head()
+            .unwrap()
+            .starts_with("POST / HTTP/1.1\r\n")
+    );
     assert_eq!(origin.read_exact(10).unwrap(), b"5\r\nfirst\r\n");
     client.send("4\r\nlast\r\n0\r\n\r\n").unwrap();
     assert_eq!(origin.read_exact(14).unwrap(), b"4\r\nlast\r\n0\r\n\r\n");
@@ -47,7 +52,9 @@ fn a_download_arrives_while_it_is_sent() {
     client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     let mut origin = Client::accept(&origin).unwrap();
     origin.read_only_head().unwrap();
-    origin.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst").unwrap();
+    origin
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst")
+        .unwrap();
     assert!(client.read_only_head().unwrap().starts_with("HTTP/1.1 200"));
     assert_eq!(client.read_exact(5).unwrap(), b"first");
     origin.send("last").unwrap();
@@ -58,10 +65,14 @@ fn a_download_arrives_while_it_is_sent() {
 fn both_directions_flow_at_the_same_time() {
     let (gateway, origin) = served();
     let mut client = gateway.client();
-    client.send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client
+        .send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
     let mut origin = Client::accept(&origin).unwrap();
     origin.read_only_head().unwrap();
-    origin.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n").unwrap();
+    origin
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n")
+        .unwrap();
     client.read_only_head().unwrap();
     for letter in ["a", "b", "c"] {
         client.send(format!("1\r\n{letter}\r\n")).unwrap();
@@ -87,7 +98,9 @@ fn an_origin_that_does_not_read_stops_its_client() {
     assert!(taken < LARGE, "the gateway took a body that nobody reads");
     let reading = std::thread::spawn(move || {
         let received = origin.read_exact(LARGE).unwrap();
-        origin.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        origin
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         received
     });
     client.send(&body[taken..]).unwrap();
@@ -102,7 +115,11 @@ fn a_client_that_does_not_read_stops_its_origin() {
     client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     let mut origin = Client::accept(&origin).unwrap();
     origin.read_only_head().unwrap();
-    origin.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n")).unwrap();
+    origin
+        .send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"
+        ))
+        .unwrap();
     let body: Vec<u8> = (0..=250).cycle().take(LARGE).collect();
     let taken = origin.send_until_stalled(&body, STALL).unwrap();
     assert!(taken < LARGE, "the gateway took a body that nobody reads");
@@ -126,10 +143,16 @@ fn a_client_that_goes_away_ends_its_origin_s_work() {
 fn an_answer_before_the_end_of_an_upload_reaches_the_client() {
     let (gateway, origin) = served();
     let mut client = gateway.client();
-    client.send(format!("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: {LARGE}\r\n\r\nabc")).unwrap();
+    client
+        .send(format!(
+            "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: {LARGE}\r\n\r\nabc"
+        ))
+        .unwrap();
     let mut origin = Client::accept(&origin).unwrap();
     origin.read_only_head().unwrap();
-    origin.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").unwrap();
+    origin
+        .send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        .unwrap();
     let answer = client.read().unwrap();
     assert_eq!((answer.status, &*answer.text()), (403, "no"));
 }
@@ -137,7 +160,10 @@ fn an_answer_before_the_end_of_an_upload_reaches_the_client() {
 #[test]
 fn a_response_that_breaks_off_is_not_passed_off_as_whole() {
     let (gateway, origin) = served();
-    for head in ["Content-Length: 100\r\n\r\npart", "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"] {
+    for head in [
+        "Content-Length: 100\r\n\r\npart",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
+    ] {
         let mut client = gateway.client();
         client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
         let mut origin = Client::accept(&origin).unwrap();

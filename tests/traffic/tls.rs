@@ -16,7 +16,10 @@ const SWAPS: usize = 50;
 fn stored(gateway: &Gateway, made: &Made, names: &[&str]) -> Value {
     let certificate = gateway.create("certificates", json!({"cert": made.cert, "key": made.key}));
     for name in names {
-        gateway.create("snis", json!({"name": name, "certificate": certificate["id"]}));
+        gateway.create(
+            "snis",
+            json!({"name": name, "certificate": certificate["id"]}),
+        );
     }
     certificate
 }
@@ -50,7 +53,10 @@ fn a_certificate_can_be_used_the_moment_it_is_there_and_not_after() {
         let certificate = stored(&gateway, &made, &["a.example"]);
         assert!(shows(&gateway, &made, "a.example"));
         gateway.delete("certificates", certificate["id"].as_str().unwrap());
-        assert!(!shows(&gateway, &made, "a.example"), "its name went with it");
+        assert!(
+            !shows(&gateway, &made, "a.example"),
+            "its name went with it"
+        );
     }
 }
 
@@ -58,7 +64,10 @@ fn a_certificate_can_be_used_the_moment_it_is_there_and_not_after() {
 fn certificates_are_swapped_under_handshakes_without_a_failure() {
     let (gateway, origin) = (Gateway::start(), Origin::saying("ok"));
     gateway.serve("a", origin.address());
-    let both = [names::certificate(&["a.example"]), names::certificate(&["a.example"])];
+    let both = [
+        names::certificate(&["a.example"]),
+        names::certificate(&["a.example"]),
+    ];
     let certificate = stored(&gateway, &both[0], &["a.example"]);
     let path = format!("/api/certificates/{}", certificate["id"].as_str().unwrap());
     let config = names::client(&[&both[0], &both[1]], &["http/1.1"]);
@@ -70,7 +79,8 @@ fn certificates_are_swapped_under_handshakes_without_a_failure() {
                 let mut shaken = 0;
                 while !done.load(Ordering::SeqCst) || shaken == 0 {
                     let client = Client::try_connect_tls(address, Arc::clone(&config), "a.example");
-                    let mut client = client.unwrap_or_else(|error| panic!("after {shaken}: {error}"));
+                    let mut client =
+                        client.unwrap_or_else(|error| panic!("after {shaken}: {error}"));
                     assert_eq!(client.get("/a", "a.example").text(), "ok");
                     shaken += 1;
                 }
@@ -85,7 +95,11 @@ fn certificates_are_swapped_under_handshakes_without_a_failure() {
         let answer = api(&mut admin, "PATCH", &path, &document);
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(shows(&gateway, made, "a.example"), "{n}");
-        assert_eq!(held.get("/a", "a.example").text(), "ok", "an open connection goes on");
+        assert_eq!(
+            held.get("/a", "a.example").text(),
+            "ok",
+            "an open connection goes on"
+        );
     }
     done.store(true, Ordering::SeqCst);
     for client in clients {
@@ -96,8 +110,15 @@ fn certificates_are_swapped_under_handshakes_without_a_failure() {
 #[test]
 fn a_key_of_another_certificate_is_refused_and_never_shown_again() {
     let gateway = Gateway::start();
-    let (one, other) = (names::certificate(&["a.example"]), names::certificate(&["a.example"]));
-    let mixed = gateway.api("POST", "/api/certificates", &json!({"cert": one.cert, "key": other.key}));
+    let (one, other) = (
+        names::certificate(&["a.example"]),
+        names::certificate(&["a.example"]),
+    );
+    let mixed = gateway.api(
+        "POST",
+        "/api/certificates",
+        &json!({"cert": one.cert, "key": other.key}),
+    );
     assert_eq!(mixed.status, 422, "{}", mixed.text());
     let stored = stored(&gateway, &one, &["a.example"]);
     assert_eq!(stored.get("key"), None, "{stored}");
@@ -112,7 +133,10 @@ fn a_client_without_a_known_name_still_shakes_hands() {
     // The gateway's own certificate, which nobody believes: the handshake fails for that alone.
     let config = names::client(&[&made], &[]);
     let error = Client::try_connect_tls(gateway.https(), config, "unknown.example").unwrap_err();
-    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
+    assert!(
+        error.to_string().contains("invalid peer certificate"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -126,6 +150,9 @@ fn a_handshake_that_does_not_end_is_closed() {
     assert!(silent.is_closed());
     assert!(half.is_closed());
     wait::until(wait::PATIENCE, "nothing is left", || {
-        gateway.metric("gateway_connections_open", &["listener=\"https\""]).unwrap_or(0.0) == 0.0
+        gateway
+            .metric("gateway_connections_open", &["listener=\"https\""])
+            .unwrap_or(0.0)
+            == 0.0
     });
 }

@@ -26,7 +26,10 @@ fn tunnels() -> Origin {
 fn opened(gateway: &Gateway, path: &str) -> Client {
     let mut client = gateway.client();
     let answer = client.request("GET", path, "h", UPGRADE, b"").unwrap();
-    assert_eq!((answer.status, answer.header("upgrade")), (101, Some("websocket")));
+    assert_eq!(
+        (answer.status, answer.header("upgrade")),
+        (101, Some("websocket"))
+    );
     client
 }
 
@@ -41,8 +44,16 @@ fn a_websocket_carries_bytes_in_both_directions_until_one_side_ends() {
     gateway.serve("a", origin.address());
     let mut client = opened(&gateway, "/a/chat");
     let seen = &origin.seen()[0];
-    assert_eq!(seen.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
-    assert_eq!(seen.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(
+        seen.header("connection")
+            .map(str::to_ascii_lowercase)
+            .as_deref(),
+        Some("upgrade")
+    );
+    assert_eq!(
+        seen.header("sec-websocket-key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ==")
+    );
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
     echoes(&mut client, "\u{81}hello");
     echoes(&mut client, &"x".repeat(200_000));
@@ -58,7 +69,11 @@ fn other_upgrades_are_not_made() {
     for protocol in ["h2c", "websocket, h2c", "foo"] {
         let fields = [("Connection", "Upgrade"), ("Upgrade", protocol)];
         let answer = client.request("GET", "/a", "h", &fields, b"").unwrap();
-        assert_eq!((answer.status, &*answer.text()), (200, "no tunnel"), "{protocol}");
+        assert_eq!(
+            (answer.status, &*answer.text()),
+            (200, "no tunnel"),
+            "{protocol}"
+        );
     }
 }
 
@@ -81,10 +96,18 @@ fn open_websockets_outlive_every_unrelated_change() {
         let answer = crate::support::gateway::api(&mut admin, method, path, &document);
         assert!(answer.status < 300, "{}", answer.text());
     };
-    call("POST", "/api/services", json!({"name": "b", "host": "127.0.0.1", "port": 9}));
+    call(
+        "POST",
+        "/api/services",
+        json!({"name": "b", "host": "127.0.0.1", "port": 9}),
+    );
     for n in 0..CHANGES / 5 {
         let (name, path) = (format!("r{n}"), format!("/api/routes/r{n}"));
-        call("POST", "/api/routes", json!({"name": name, "service": "b", "paths": [format!("/b/{n}")]}));
+        call(
+            "POST",
+            "/api/routes",
+            json!({"name": name, "service": "b", "paths": [format!("/b/{n}")]}),
+        );
         call("PATCH", &path, json!({"priority": n}));
         call("PATCH", "/api/services/b", json!({"port": n + 1}));
         call("PATCH", "/api/routes/a", json!({"tags": [format!("t{n}")]}));
