@@ -22,7 +22,7 @@ fn a_successor_serves_on_the_same_sockets_before_the_old_one_drains() {
         let offer = Offer::open(&path).unwrap();
         let mut kept = Client::to(address).await;
         assert_eq!(status(&kept.get("/").await), 200);
-        let taken = offer.taken(&old.listeners, DEADLINE);
+        let taken = offer.taken(&old.listeners, DEADLINE, async || {}, async || {});
         let successor = async {
             // One that dies on the way changes nothing.
             let place = path.clone();
