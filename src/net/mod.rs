@@ -11,6 +11,7 @@ pub mod conn;
 pub mod frames;
 pub mod framing;
 pub mod handover;
+pub mod io;
 pub mod limits;
 pub mod listener;
 pub mod proxy_protocol;
@@ -18,9 +19,11 @@ pub mod reaper;
 pub mod serve;
 pub mod socket;
 pub mod stats;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod transport;
 pub mod trust;
 pub mod worker;
 

@@ -1,6 +1,5 @@
 //! What traffic tests are made of: scripted origins, a client that sees bytes, and waiting with a
-//! deadline. Only [`gateway`] and [`process`] know
-//! the gateway.
+//! deadline. Only [`gateway`] and [`process`] know the gateway.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]

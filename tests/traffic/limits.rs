@@ -215,19 +215,3 @@ fn an_http_2_head_that_is_too_large_is_refused() {
     );
     assert_eq!(origin.seen().len(), 1);
 }
-
-#[test]
-fn an_admin_body_is_bounded() {
-    let gateway = Gateway::with(|settings| settings.limits.admin_body_max = 2000);
-    let mut client = Client::connect(gateway.admin());
-    let fields = [("Content-Type", "application/json")];
-    let body = format!("{{\"name\": \"{}\"}}", "x".repeat(3000));
-    let answer = client.request(
-        "POST",
-        "/api/services",
-        "127.0.0.1",
-        &fields,
-        body.as_bytes(),
-    );
-    assert_eq!(answer.unwrap().status, 413);
-}
