@@ -278,8 +278,11 @@ impl Listeners {
             .collect()
     }
 
-    async fn drain(&self, removed: Vec<Open>, grace: Duration) {
-        for open in &removed {
+    async fn drain(&self, mut removed: Vec<Open>, grace: Duration) {
+        for open in &mut removed {
+            // Each accept loop then has the last hold on its socket, and closes it the moment its
+            // queue is empty: what came after would be reset.
+            open.sockets.clear();
             open.entrance.drain();
             open.drains
                 .iter()
