@@ -6,6 +6,8 @@ pub mod connection;
 mod exchange;
 pub mod failure;
 mod forward;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 pub mod head;
 pub mod headers;
 pub mod local;
