@@ -134,25 +134,32 @@ fn put(plain: &mut Plain, entity: &Arc<Entity>) -> Option<()> {
     if plain.values().any(clash) {
         return None;
     }
+    let before = plain.get(&entity.at());
+    if before.is_some_and(|before| before.spec.name() != entity.spec.name()) {
+        is_deserted(plain, before?).then_some(())?;
+    }
     plain.insert(entity.at(), Arc::clone(entity));
     Some(())
 }
 
 fn delete(plain: &mut Plain, at: EntityRef) -> Option<()> {
     let gone = Arc::clone(plain.get(&at)?);
-    let lives_there = |entity: &Arc<Entity>| {
-        entity.spec.namespace().map(NamespaceRef::as_str) == gone.spec.name()
-    };
-    let is_default = gone.spec.name() == Some(NamespaceRef::DEFAULT);
-    if at.kind == Kind::Namespace && (is_default || plain.values().any(lives_there)) {
-        return None;
-    }
+    is_deserted(plain, &gone).then_some(())?;
     plain.remove(&at);
     plain.retain(|_, entity| {
         let tie = entity.spec.references().filter(|tie| tie.to == at);
         tie.is_none_or(|reference| reference.tie == Tie::Free)
     });
     Some(())
+}
+
+/// A namespace that is not `default` and has nothing in it; all that is no namespace.
+fn is_deserted(plain: &Plain, entity: &Entity) -> bool {
+    let lives_there = |other: &Arc<Entity>| {
+        other.spec.namespace().map(NamespaceRef::as_str) == entity.spec.name()
+    };
+    let is_default = entity.spec.name() == Some(NamespaceRef::DEFAULT);
+    entity.kind() != Kind::Namespace || !(is_default || plain.values().any(lives_there))
 }
 
 fn is_whole(plain: &Plain, entity: &Entity) -> bool {

@@ -187,6 +187,7 @@ impl Snapshot {
             .check()
             .map_err(|invalid| Refusal::Invalid { at, invalid })?;
         self.check_unique(entity)?;
+        self.check_renamed(entity)?;
         let mut entity = entity.clone();
         let old = self.entity(at.kind, at.id).map(|old| old.created_at);
         let written = (entity.created_at != Timestamp::default()).then_some(entity.created_at);
@@ -230,6 +231,18 @@ impl Snapshot {
         self.remove(at);
         touched.push(at);
         Ok(())
+    }
+
+    /// Entities name their namespace, so that another name for it is as good as deleting it.
+    fn check_renamed(&self, entity: &Entity) -> Result<(), Refusal> {
+        let at = entity.at();
+        let before = self
+            .get::<Namespace>(at.id)
+            .filter(|_| at.kind == Kind::Namespace);
+        match before.map(|before| before.name.as_str()) {
+            Some(name) if entity.spec.name() != Some(name) => self.check_deserted(at, name),
+            _ => Ok(()),
+        }
     }
 
     /// A namespace goes only when nothing lives in it, and `default` never.
