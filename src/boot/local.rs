@@ -70,6 +70,10 @@ pub(super) struct Documents {
 impl Fetch for Documents {
     async fn document(&self, service: &Service) -> Result<Fetched, String> {
         let host = service.host.as_str();
+        let server_name = service
+            .tls_server_name
+            .as_ref()
+            .map_or(host, |name| name.as_str());
         let verify = if service.tls_verify {
             Verify::Chain
         } else {
@@ -83,7 +87,7 @@ impl Fetch for Documents {
                 port: service.port,
             },
             tls: service.protocol.is_tls().then_some(Tls {
-                server_name: host,
+                server_name,
                 verify,
             }),
             host: &host_header,

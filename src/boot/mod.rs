@@ -35,6 +35,9 @@ use crate::config::Settings;
 use crate::metrics::{Metrics, Routes};
 use crate::model::{Id, Kind, Listener};
 use crate::net;
+use crate::net::bind;
+use crate::net::bind::Claim;
+use crate::net::handover::{Legacy, Successor};
 use crate::net::{Bound, Limits, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::proxy::access_log;
 use crate::proxy::access_log::AccessLog;
@@ -86,6 +89,15 @@ struct Site<'a> {
 /// # Errors
 /// [`Fault`], with nothing left running.
 pub async fn start(settings: &Settings, store: Box<dyn Store>) -> Result<Running, Fault> {
+    succeed(settings, store, None).await
+}
+
+/// As [`start`], on the sockets of a process that runs now, which then drains.
+async fn succeed(
+    settings: &Settings,
+    store: Box<dyn Store>,
+    legacy: Option<Legacy>,
+) -> Result<Running, Fault> {
     tls::install_provider();
     let site = Site {
         settings,
@@ -100,8 +112,12 @@ pub async fn start(settings: &Settings, store: Box<dyn Store>) -> Result<Running
     let (log, writer) = site.access_log()?.unzip();
     let shared = Arc::new(site.shared(log, late.clone())?);
     let listeners = site.listeners(&shared)?;
+    let claim = legacy.as_ref().map_or(Claim::Exclusive, |_| Claim::Beside);
+    let successor = legacy
+        .map(|legacy| legacy.pass_to(&listeners))
+        .transpose()?;
     let bound = site.bind(&listeners)?;
-    let admin = site.bind_admin().await?;
+    let admin = site.bind_admin(claim)?;
     let (registry, problems) = site.registry(store, &listeners)?;
     late.set(site.dialect(&registry));
     let observed = Observed {
@@ -112,12 +128,13 @@ pub async fn start(settings: &Settings, store: Box<dyn Store>) -> Result<Running
     let address = admin.local_addr()?;
     let router = site.admin(&registry, observed)?;
     let tasks = vec![
-        tokio::spawn(serve::serve(admin, router, until(stopped.clone()))),
+        tokio::spawn(serve::serve(admin, router, until(stopped))),
         tokio::spawn(registry.clone().keep_names_fresh()),
     ];
     open_stored_listeners(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
     ready.store(true, Ordering::Release);
+    successor.map_or(Ok(()), Successor::ready)?;
     Ok(Running {
         registry,
         listeners,
@@ -144,6 +161,11 @@ impl Running {
     /// The addresses that carry traffic, by listener name.
     pub fn addresses(&self) -> Vec<(Box<str>, SocketAddr)> {
         self.listeners.addresses()
+    }
+
+    /// The data plane's sockets.
+    const fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// Refuses new connections, lets requests in flight end within the drain timeout, and then ends
@@ -281,10 +303,12 @@ impl Site<'_> {
         .collect()
     }
 
-    async fn bind_admin(&self) -> Result<TcpListener, Fault> {
-        let listen = self.settings.admin.listen;
-        let bound = TcpListener::bind(listen).await;
-        bound.map_err(|error| port_fault(&format!("{listen}: {error}"), "admin.listen"))
+    fn bind_admin(&self, claim: Claim) -> Result<TcpListener, Fault> {
+        let bound = bind::bind(self.settings.admin.listen, 1, claim);
+        let bound = bound.map_err(|error| port_fault(&error, "admin.listen"))?;
+        let one = bound.into_iter().next();
+        let socket = one.ok_or_else(|| Fault::machine("no admin socket"))?;
+        Ok(TcpListener::from_std(socket)?)
     }
 
     fn registry(
@@ -476,6 +500,11 @@ fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
         unreachable: match settings.drop_unreachable {
             true => gateway::Unreachable::Drop,
             false => gateway::Unreachable::Keep,
+        },
+        // With a token set, routing them unguarded would let everybody in; nobody guards them yet.
+        guarded: match settings.token {
+            Some(_) => gateway::Guarded::Withheld,
+            None => gateway::Guarded::Published,
         },
         token: settings.token.clone(),
         title: gateway::Title {

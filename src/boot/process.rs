@@ -2,17 +2,19 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::demo as show;
 use super::{Fault, Running, logging};
 use crate::config::Settings;
 use crate::metrics::Metrics;
+use crate::net::handover::{Legacy, Offer};
 use crate::registry;
-use crate::registry::{ConfigMetrics, NoSockets, Parts, Registry};
-use crate::store::{Memory, Redb};
+use crate::registry::{ConfigMetrics, Error, NoSockets, Parts, Registry};
+use crate::store::{Memory, Redb, StoreError};
 use crate::table::{Compiler, Current, Problem};
 use crate::tls::Sessions;
 use crate::upstream::{Endpoints, Resolver, Servers};
@@ -29,21 +31,90 @@ fn runtime() -> Result<Runtime, Fault> {
         .build()?)
 }
 
-/// Serves what is in the data directory until SIGTERM or SIGINT.
+/// How long the process before us may take to let go of the store.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a successor may take to get ready: it opens the store and compiles.
+const SUCCESSOR_MAX: Duration = Duration::from_secs(60);
+
+/// Serves what is in the data directory until SIGTERM or SIGINT, or until a successor has taken
+/// over. With `upgrade`, takes over from the process that serves it now, if there is one.
 ///
 /// # Errors
 /// [`Fault`] where it cannot start.
 pub fn run(settings: &Settings, upgrade: bool) -> Result<(), Fault> {
     logging::start(&settings.log);
     runtime()?.block_on(async {
-        let store = Redb::open(&settings.data)?;
-        let running = super::start(settings, Box::new(store)).await?;
+        let legacy = if upgrade {
+            Legacy::take(&settings.upgrade.socket)?
+        } else {
+            None
+        };
+        let patience = legacy.as_ref().map_or(Duration::ZERO, |_| RELEASE_MAX);
+        let store = open_store(settings, patience).await?;
+        let running = super::succeed(settings, Box::new(store), legacy).await?;
         for (name, address) in running.addresses() {
             tracing::info!(%address, "{name} listens");
         }
-        tracing::info!(address = %running.admin(), upgrade, "the admin API listens");
-        serve_until_told(running).await
+        tracing::info!(address = %running.admin(), "the admin API listens");
+        let offer = offer(settings);
+        let succeeded = succeeded(settings, offer.as_ref(), &running);
+        tokio::select! {
+            signals = told() => drain(running, signals?).await,
+            () = succeeded => {
+                tracing::info!("a successor serves; draining");
+                drain(running, Signals::new()?).await
+            }
+        }
     })
+}
+
+/// Opens the store; for a while again where another process still has it.
+async fn open_store(settings: &Settings, patience: Duration) -> Result<Redb, StoreError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match Redb::open(&settings.data) {
+            Err(StoreError::Locked { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Where the next binary finds us; without, it has to wait until we have ended.
+fn offer(settings: &Settings) -> Option<Offer> {
+    let path = &settings.upgrade.socket;
+    let warn = |error: &std::io::Error| {
+        tracing::warn!(path = %path.display(), %error, "no upgrade without a gap: upgrade.socket");
+    };
+    Offer::open(path).inspect_err(warn).ok()
+}
+
+/// Completes when a successor serves on our sockets.
+async fn succeeded(settings: &Settings, offer: Option<&Offer>, running: &Running) {
+    let Some(offer) = offer else {
+        return std::future::pending().await;
+    };
+    let registry = &running.registry;
+    let release = async || registry.release_store().await;
+    let reclaim = async || {
+        let store = open_store(settings, RELEASE_MAX).await.map_err(Error::from);
+        let reclaimed = match store {
+            Ok(store) => registry.reclaim_store(Box::new(store)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = reclaimed {
+            tracing::error!(%error, "the store is not back: nothing can be changed until a restart");
+        }
+    };
+    let taken = offer
+        .taken(running.listeners(), SUCCESSOR_MAX, release, reclaim)
+        .await;
+    if let Err(error) = taken {
+        tracing::error!(%error, "upgrades are not offered any more");
+        std::future::pending().await
+    }
 }
 
 /// A gateway to try, with nothing kept.
@@ -59,28 +130,50 @@ pub fn demo(mut settings: Settings) -> Result<(), Fault> {
         let running = super::start(&settings, Box::new(Memory::default())).await?;
         let origins = show::furnish(&running).await?;
         show::tell(&running, &settings, origins)?;
-        serve_until_told(running).await
+        let signals = told().await?;
+        drain(running, signals).await
     });
     // Whatever is left there is the system's to clean.
     let _ = std::fs::remove_dir_all(scratch);
     outcome
 }
 
-/// The first SIGTERM or SIGINT drains; a second one ends at once.
-async fn serve_until_told(running: Running) -> Result<(), Fault> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut told = async || {
+/// SIGTERM and SIGINT, which mean the same.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Fault> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self {
+            terminate,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    told().await;
+    }
+}
+
+/// Waits for the first signal.
+async fn told() -> Result<Signals, Fault> {
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    Ok(signals)
+}
+
+/// Lets requests in flight end; a signal ends everything at once.
+async fn drain(running: Running, mut signals: Signals) -> Result<(), Fault> {
     tracing::info!("draining; a second signal ends at once");
     tokio::select! {
         () = running.stop() => tracing::info!("ended"),
-        () = told() => tracing::warn!("ended without draining"),
+        () = signals.next() => tracing::warn!("ended without draining"),
     }
     Ok(())
 }

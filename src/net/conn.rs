@@ -127,6 +127,8 @@ pub struct Conn {
     scanner: Scanner,
     outbound: Vec<u8>,
     upgrade: Upgrade,
+    /// The client waits for an interim response and owes no body yet.
+    expects: bool,
     /// Present once this is HTTP/2.
     frames: Option<Frames>,
     ended: bool,
@@ -162,6 +164,7 @@ impl Conn {
             scanner: Scanner::new(Body::Length(0)),
             outbound: Vec::new(),
             upgrade: Upgrade::No,
+            expects: false,
             frames: None,
             ended: false,
             digest: Arc::new(digest),
@@ -257,8 +260,10 @@ impl Conn {
             Upgrade::No
         };
         let ours = !self.scanner.is_done() && self.scanner.body() != Body::Opaque;
+        self.expects = framed.expects && ours;
+        let due = ours && !framed.expects;
         self.watched
-            .enter(if ours { Phase::Body } else { Phase::Answer });
+            .enter(if due { Phase::Body } else { Phase::Answer });
     }
 
     /// Reads once more into the buffer; false at the end of input.
@@ -294,6 +299,10 @@ impl Conn {
 
     fn received(&mut self, count: usize) {
         self.ended |= count == 0;
+        if self.expects && count > 0 {
+            self.expects = false;
+            self.watched.enter(Phase::Body);
+        }
         self.watched.reading.moved(count);
         self.connection.traffic.add_received(count);
     }

@@ -97,6 +97,7 @@ pub struct Head {
     codings: usize,
     chunked: bool,
     upgrade: bool,
+    expects: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,12 +108,16 @@ enum Length {
     Ambiguous,
 }
 
-/// A complete head: its length, how its body is framed, whether it asks to change protocols.
+/// A complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framed {
+    /// Its length in bytes.
     pub head: usize,
     pub body: Body,
+    /// It asks to change protocols.
     pub upgrade: bool,
+    /// The body comes only after an interim response.
+    pub expects: bool,
 }
 
 impl Head {
@@ -184,6 +189,8 @@ impl Head {
             self.chunked = value.eq_ignore_ascii_case(b"chunked");
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"expect") {
+            self.expects = true;
         }
     }
 
@@ -209,6 +216,7 @@ impl Head {
             head: self.scanned,
             body,
             upgrade: self.upgrade,
+            expects: self.expects,
         }
     }
 }
@@ -395,7 +403,8 @@ mod tests {
             Framed {
                 head: 27,
                 body: Body::Length(0),
-                upgrade: false
+                upgrade: false,
+                expects: false
             }
         );
         assert_eq!(head("GET / HTTP/1.1\r\nHost: a\r\n\r"), Ok(None));

@@ -65,20 +65,29 @@ impl Offer {
         })
     }
 
-    /// Waits until a successor serves on the sockets of `listeners`. It may take `patience` to
-    /// get ready; one that does not leaves everything as it was, and the next is waited for.
+    /// Waits until a successor serves on the sockets of `listeners`. Before one gets them, `release`
+    /// lets go of what only one process can have; a successor that is not ready within `patience`
+    /// leaves everything as it was: `reclaim` takes that back, and the next is waited for.
     ///
     /// # Errors
     /// The offer itself has failed.
-    pub async fn taken(&self, listeners: &Listeners, patience: Duration) -> Result<()> {
+    pub async fn taken(
+        &self,
+        listeners: &Listeners,
+        patience: Duration,
+        release: impl AsyncFn(),
+        reclaim: impl AsyncFn(),
+    ) -> Result<()> {
         loop {
             let stream = self.listener.accept().await?.0.into_std()?;
+            release().await;
             let sockets = listeners.inheritable();
             let given = tokio::task::spawn_blocking(move || give(stream, &sockets, patience)).await;
             match given.unwrap_or_else(|panic| Err(Error::other(panic))) {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(path = %self.path.display(), %error, "no handover"),
             }
+            reclaim().await;
         }
     }
 }

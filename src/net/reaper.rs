@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -210,6 +211,26 @@ impl Watched {
         }
     }
 
+    /// Bytes that wait in the kernel, or room there, show that it is we who are slow and not the
+    /// client: the wait is over then, and only its task has not been back to see it.
+    fn is_ours_to_move(&self, sentence: Sentence, socket: &TcpStream) -> bool {
+        let (meter, ours) = match (sentence, self.phase()) {
+            (Sentence::StopReading, Phase::Body) => {
+                let waiting = rustix::io::ioctl_fionread(socket).unwrap_or(0);
+                (&self.reading, waiting > 0)
+            }
+            (Sentence::Reset, _) => {
+                let room = socket.try_io(Interest::WRITABLE, || Ok(()));
+                (&self.writing, room.is_ok())
+            }
+            (Sentence::StopReading | Sentence::Close, _) => return false,
+        };
+        if ours {
+            meter.stop();
+        }
+        ours
+    }
+
     fn idle_limit(&self, limits: &Limits) -> Duration {
         if self.entrance.is_draining() {
             DRAIN_BEGIN.min(limits.idle)
@@ -225,9 +246,7 @@ impl Watched {
         let Some((verdict, sentence)) = self.judge(now, limits) else {
             return;
         };
-        // Bytes that wait in the kernel show that it is we who are slow, not the client.
-        if verdict == BODY_TIME && rustix::io::ioctl_fionread(&*socket).unwrap_or(0) > 0 {
-            self.reading.stop();
+        if self.is_ours_to_move(sentence, &socket) {
             return;
         }
         self.verdict.store(verdict, Ordering::Release);

@@ -20,6 +20,7 @@ pub use sockets::{NoSockets, Reservation, Sockets};
 pub use writer::{Parts, open};
 
 use crate::model::{Change, Revision, Snapshot};
+use crate::store::Store;
 use crate::table::Current;
 use crate::upstream::{Resolved, Resolver};
 use writer::Job;
@@ -39,6 +40,8 @@ pub struct Applied {
     pub revision: Revision,
     /// All entities as this write left them.
     pub snapshot: Arc<Snapshot>,
+    /// Host names that this write brought in and that have no address yet.
+    pending: Vec<Arc<str>>,
 }
 
 /// What a plan is run for.
@@ -87,8 +90,9 @@ impl Registry {
         E: From<Error> + Send + 'static,
         P: FnOnce(&Snapshot) -> Result<(Vec<Change>, T), E> + Send + 'static,
     {
-        let (applied, told) = self.submit(Mode::Apply, plan).await?;
-        self.settle_names().await;
+        let (mut applied, told) = self.submit(Mode::Apply, plan).await?;
+        self.settle_names(std::mem::take(&mut applied.pending))
+            .await;
         Ok((applied, told))
     }
 
@@ -120,13 +124,10 @@ impl Registry {
 
     /// Waits until names that a write brought in have been asked for, so that it is live when it is
     /// answered; not longer than [`RESOLUTION_MAX`].
-    async fn settle_names(&self) {
-        let pending: Vec<_> = self.current.load().names().pending().cloned().collect();
+    async fn settle_names(&self, pending: Vec<Arc<str>>) {
         if !pending.is_empty() {
-            let resolved = self
-                .names
-                .resolve_now(pending, Instant::now() + RESOLUTION_MAX)
-                .await;
+            let deadline = Instant::now() + RESOLUTION_MAX;
+            let resolved = self.names.resolve_now(pending, deadline).await;
             self.resolve(resolved).await;
         }
     }
@@ -138,6 +139,26 @@ impl Registry {
         if self.jobs.send(Job::Resolve(resolved, told)).await.is_ok() {
             let _ = published.await;
         }
+    }
+
+    /// Lets another process have the store; writes are answered [`Error::Unavailable`] until
+    /// [`Registry::reclaim_store`]. Reads and traffic go on.
+    pub async fn release_store(&self) {
+        let (told, released) = oneshot::channel();
+        if self.jobs.send(Job::Release(told)).await.is_ok() {
+            let _ = released.await;
+        }
+    }
+
+    /// Goes on with `store`, from what it holds.
+    ///
+    /// # Errors
+    /// Where it cannot be read; it stays released.
+    pub async fn reclaim_store(&self, store: Box<dyn Store>) -> Result<(), Error> {
+        let (told, reclaimed) = oneshot::channel();
+        let job = Job::Reclaim(store, told);
+        self.jobs.send(job).await.map_err(|_| Error::stopping())?;
+        Ok(reclaimed.await.map_err(|_| Error::stopping())??)
     }
 
     /// Follows the names that the table uses, and publishes their addresses as they change. Runs
@@ -171,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Entity, EntityRef, Id, Kind, Listener, Refusal};
-    use crate::store::{Batch, Loaded, Memory, Store, StoreError, Watch};
+    use crate::store::{Batch, Loaded, Memory, StoreError, Watch};
     use crate::table::Compiler;
     use crate::tls::Sessions;
     use crate::upstream::{Endpoints, Servers};

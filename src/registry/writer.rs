@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sockets::{Reservation, Sockets};
 use super::{Applied, ConfigMetrics, Error, Mode, QUEUE_MAX, Registry};
-use crate::model::{Change, EntityRef, Id, Kind, Listener, Snapshot, Timestamp};
-use crate::store::{Batch, Store, StoreError};
+use crate::model::{Change, EntityRef, Id, Kind, Listener, Revision, Snapshot, Timestamp};
+use crate::store::{Batch, Loaded, Store, StoreError, Watch};
 use crate::table::{Compiler, Current, Problem, Table};
 use crate::upstream::{Resolved, Resolver};
 
@@ -20,8 +20,15 @@ const GROUP_MAX: usize = 512;
 
 /// What the writer takes from its queue.
 pub(super) enum Job {
-    Edit { mode: Mode, edit: Box<dyn Plan> },
+    Edit {
+        mode: Mode,
+        edit: Box<dyn Plan>,
+    },
     Resolve(Resolved, oneshot::Sender<()>),
+    /// Let another process have the store.
+    Release(oneshot::Sender<()>),
+    /// Go on with this one, from what it holds.
+    Reclaim(Box<dyn Store>, oneshot::Sender<Result<(), StoreError>>),
 }
 
 impl fmt::Debug for Job {
@@ -29,6 +36,8 @@ impl fmt::Debug for Job {
         f.write_str(match self {
             Self::Edit { .. } => "Edit",
             Self::Resolve(..) => "Resolve",
+            Self::Release(_) => "Release",
+            Self::Reclaim(..) => "Reclaim",
         })
     }
 }
@@ -182,13 +191,23 @@ impl Writer {
         while let Some(first) = queue.blocking_recv() {
             let mut group = self.group();
             let mut next = Some(first);
+            let mut last = None;
             while let Some(job) = next.take() {
-                self.take(job, &mut group);
-                if group.waiting.len() < GROUP_MAX {
+                match job {
+                    Job::Edit { mode, edit } => self.take(mode, edit, &mut group),
+                    Job::Resolve(resolved, told) => self.resolve(resolved, told, &mut group),
+                    Job::Release(_) | Job::Reclaim(..) => last = Some(job),
+                }
+                if group.waiting.len() < GROUP_MAX && last.is_none() {
                     next = queue.try_recv().ok();
                 }
             }
             self.settle(group);
+            match last {
+                Some(Job::Release(told)) => self.release(told),
+                Some(Job::Reclaim(store, told)) => drop(told.send(self.reclaim(store))),
+                Some(Job::Edit { .. } | Job::Resolve(..)) | None => {}
+            }
         }
     }
 
@@ -204,30 +223,47 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, job: Job, group: &mut Group) {
-        match job {
-            Job::Resolve(resolved, told) => {
-                let table = self
-                    .parts
-                    .compiler
-                    .resolved(&group.table, &group.snapshot, &resolved);
-                group.table = Arc::new(table);
-                self.resolved = resolved;
-                group.resolved.push(told);
-            }
-            Job::Edit { mode, mut edit } => {
-                let Some(changes) = edit.changes(&group.snapshot) else {
-                    return;
-                };
-                match self.admit(mode, &changes, group) {
-                    Ok(applied) => group.waiting.push((edit, applied)),
-                    Err(error) => {
-                        self.parts.metrics.refused.inc();
-                        edit.finish(Err(error));
-                    }
-                }
+    fn take(&mut self, mode: Mode, mut edit: Box<dyn Plan>, group: &mut Group) {
+        let Some(changes) = edit.changes(&group.snapshot) else {
+            return;
+        };
+        match self.admit(mode, &changes, group) {
+            Ok(applied) => group.waiting.push((edit, applied)),
+            Err(error) => {
+                self.parts.metrics.refused.inc();
+                edit.finish(Err(error));
             }
         }
+    }
+
+    fn resolve(&mut self, resolved: Resolved, told: oneshot::Sender<()>, group: &mut Group) {
+        let table = self
+            .parts
+            .compiler
+            .resolved(&group.table, &group.snapshot, &resolved);
+        group.table = Arc::new(table);
+        group.resolved.push(told);
+        self.resolved = resolved;
+    }
+
+    /// Closes the store: until it is reclaimed, writes are answered that they may come again.
+    fn release(&mut self, told: oneshot::Sender<()>) {
+        self.parts.store = Box::new(Released);
+        let _ = told.send(());
+    }
+
+    /// Takes up the store again, with whatever another process wrote to it meanwhile.
+    fn reclaim(&mut self, mut store: Box<dyn Store>) -> Result<(), StoreError> {
+        let loaded = store.load()?;
+        self.parts.store = store;
+        if loaded.revision != self.snapshot.revision() {
+            self.snapshot = Arc::new(Snapshot::restore(loaded.revision, loaded.entities));
+            let (table, _) = self.parts.compiler.full(&self.snapshot, &self.resolved);
+            self.table = Arc::new(table);
+            self.publish();
+            self.report();
+        }
+        Ok(())
     }
 
     /// Checks, compiles and binds one batch on top of the group; the group changes only on success.
@@ -238,7 +274,7 @@ impl Writer {
         group: &mut Group,
     ) -> Result<Applied, Error> {
         if changes.is_empty() {
-            return Ok(applied(&group.snapshot));
+            return Ok(applied(&group.snapshot, Vec::new()));
         }
         let (next, touched) = group.snapshot.with(changes, Timestamp::now())?;
         let started = Instant::now();
@@ -255,13 +291,15 @@ impl Writer {
         }
         let next = Arc::new(next);
         if mode == Mode::Rehearse {
-            return Ok(applied(&next));
+            return Ok(applied(&next, Vec::new()));
         }
         self.bind(&next, &touched, group)?;
+        let pending = table.names().newly_pending(group.table.names());
+        let pending = pending.cloned().collect();
         group.snapshot = Arc::clone(&next);
         group.table = Arc::new(table);
         group.touched.extend(touched);
-        Ok(applied(&next))
+        Ok(applied(&next, pending))
     }
 
     /// Reserves the addresses of new and changed listeners.
@@ -355,10 +393,37 @@ impl Writer {
     }
 }
 
-fn applied(snapshot: &Arc<Snapshot>) -> Applied {
+/// In the place of a store that another process has now.
+struct Released;
+
+impl Released {
+    fn refusal<T>() -> Result<T, StoreError> {
+        Err(StoreError::Unavailable(
+            "another process is taking over; try again".into(),
+        ))
+    }
+}
+
+impl Store for Released {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        Self::refusal()
+    }
+
+    fn commit(&mut self, _: Revision, _: &Batch) -> Result<(), StoreError> {
+        Self::refusal()
+    }
+
+    fn watch(&mut self, _: Revision) -> Result<Watch, StoreError> {
+        Self::refusal()
+    }
+}
+
+fn applied(snapshot: &Arc<Snapshot>, pending: Vec<Arc<str>>) -> Applied {
+    let revision = snapshot.revision();
     Applied {
-        revision: snapshot.revision(),
+        revision,
         snapshot: Arc::clone(snapshot),
+        pending,
     }
 }
 

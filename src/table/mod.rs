@@ -67,9 +67,11 @@ impl Names {
         self.uses.keys()
     }
 
-    /// The names that have no address yet.
-    pub fn pending(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.pending.iter()
+    /// The names that have no address, and had one or were not there in `before`.
+    pub fn newly_pending(&self, before: &Self) -> impl Iterator<Item = &Arc<str>> {
+        self.pending
+            .iter()
+            .filter(|name| !before.pending.contains(*name))
     }
 }
 

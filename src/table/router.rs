@@ -273,7 +273,10 @@ mod tests {
                 }
                 let hit = router.find(&asked.question(), |_| true, &mut ());
                 let found = hit.as_ref().map(|hit| hit.route().id().to_string());
-                let expect = check.get("expect").or(check.get("expect_compat")).unwrap();
+                let expect = check
+                    .get("expect")
+                    .or_else(|| check.get("expect_compat"))
+                    .unwrap();
                 assert_eq!(
                     found.as_deref(),
                     expect["route"].as_str(),
@@ -320,7 +323,7 @@ mod tests {
         let snis = prop::sample::subsequence(vec!["a.b", "*.b"], 0..2);
         (hosts, paths, methods, header, snis, -1..2, 0..3, 0_u64..3).prop_map(
             |(hosts, paths, methods, header, snis, priority, regex_priority, created)| {
-                let headers = header.map_or(json!({}), |value| json!({"x-a": [value]}));
+                let headers = header.map_or_else(|| json!({}), |value| json!({"x-a": [value]}));
                 json!({
                     "id": Id::random(), "created_at": created, "hosts": hosts, "paths": paths,
                     "methods": methods, "headers": headers, "snis": snis, "priority": priority,

@@ -1,7 +1,10 @@
 //! A client of HTTP/1.1 that sends exactly what it is told and shows exactly what came back.
 
+use std::fmt;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::wait::PATIENCE;
 use super::wire::{self, Fields, Framing};
@@ -39,10 +42,19 @@ enum Asked {
     Other,
 }
 
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
 /// One connection, kept alive for as long as the server does.
-#[derive(Debug)]
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
+    socket: TcpStream,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.socket).finish()
+    }
 }
 
 impl Client {
@@ -53,28 +65,74 @@ impl Client {
 
     /// No read or write waits longer than [`PATIENCE`].
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
+        let socket = dial(address)?;
+        let stream = Box::new(socket.try_clone()?);
         Ok(Self {
             stream: BufReader::new(stream),
+            socket,
+        })
+    }
+
+    /// The other end of a connection that `listener` accepts: what an origin sees, byte by byte.
+    pub fn accept(listener: &TcpListener) -> io::Result<Self> {
+        let (socket, _) = listener.accept()?;
+        patient(&socket)?;
+        let stream = Box::new(socket.try_clone()?);
+        Ok(Self {
+            stream: BufReader::new(stream),
+            socket,
+        })
+    }
+
+    /// The same inside TLS; the handshake is over when it returns.
+    pub fn try_connect_tls(
+        address: SocketAddr,
+        config: Arc<rustls::ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let mut socket = dial(address)?;
+        let name = rustls_pki_types::ServerName::try_from(name.to_owned());
+        let name = name.map_err(io::Error::other)?;
+        let mut tls = rustls::ClientConnection::new(config, name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket)?;
+        }
+        let stream = Box::new(rustls::StreamOwned::new(tls, socket.try_clone()?));
+        Ok(Self {
+            stream: BufReader::new(stream),
+            socket,
         })
     }
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes.as_ref())
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes.as_ref())?;
+        stream.flush()
+    }
+
+    /// Sends until all is taken, or nothing was for `stall`; says how much was.
+    pub fn send_until_stalled(&mut self, bytes: &[u8], stall: Duration) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(stall))?;
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self.stream.get_mut().write(&bytes[taken..]) {
+                Ok(some) => taken += some,
+                Err(error) if is_timeout(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(taken)
     }
 
     /// Ends our direction.
     pub fn finish(&self) -> io::Result<()> {
-        self.stream.get_ref().shutdown(Shutdown::Write)
+        self.socket.shutdown(Shutdown::Write)
     }
 
     pub fn local(&self) -> SocketAddr {
-        self.stream
-            .get_ref()
+        self.socket
             .local_addr()
             .expect("a connected socket has an address")
     }
@@ -159,6 +217,13 @@ impl Client {
             .unwrap_or_else(|error| panic!("GET {target} of {host}: {error}"))
     }
 
+    /// The head of the next response, and nothing of its body.
+    pub fn read_only_head(&mut self) -> io::Result<String> {
+        let head = wire::read_head(&mut self.stream)?;
+        let head = head.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        Ok(String::from_utf8_lossy(&head).into_owned())
+    }
+
     /// Some bytes of a tunnel.
     pub fn read_exact(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
@@ -170,12 +235,29 @@ impl Client {
     pub fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0; 1]) {
             Ok(read) => read == 0,
-            Err(error) => !matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            ),
+            Err(error) => !is_timeout(&error),
         }
     }
+}
+
+/// No read or write waits longer than [`PATIENCE`].
+fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    patient(&socket)?;
+    Ok(socket)
+}
+
+fn patient(socket: &TcpStream) -> io::Result<()> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_nodelay(true)
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// One `GET` on a connection of its own.

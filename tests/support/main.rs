@@ -1,5 +1,13 @@
 //! The tools of the traffic tests, tested against each other.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
+
 #[path = "mod.rs"]
 mod support;
 

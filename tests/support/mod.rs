@@ -1,11 +1,21 @@
 //! What traffic tests are made of: scripted origins, a client that sees bytes, and waiting with a
-//! deadline. Nothing here knows the gateway.
+//! deadline. Only [`gateway`] knows the gateway.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
 
 pub mod client;
+pub mod gateway;
 pub mod h2c;
+pub mod h2client;
+pub mod names;
 pub mod origin;
 pub mod wait;
 pub mod wire;

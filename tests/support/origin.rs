@@ -61,9 +61,9 @@ pub enum Act {
     /// 101; then every byte comes back.
     Upgrade(String),
     /// Something after a time.
-    After(Duration, Box<Act>),
+    After(Duration, Box<Self>),
     /// Something once the gate is open.
-    Behind(Gate, Box<Act>),
+    Behind(Gate, Box<Self>),
 }
 
 /// A response the origin frames by itself.

@@ -222,6 +222,9 @@ pub(super) fn read(kind: Kind, mut document: Map<String, Value>) -> Result<Entit
     for field in READ_ONLY {
         document.remove(field);
     }
+    if document.get("namespace").is_some_and(Value::is_null) {
+        document.remove("namespace");
+    }
     let unknown = unknown_fields(kind, &document);
     if !unknown.is_empty() {
         return Err(unknown);

@@ -11,7 +11,7 @@ use crate::admin::auth::Need;
 use crate::admin::problem::{self, Reason, TYPE_PREFIX};
 use crate::model::{Common, Kind};
 
-use super::convert::{READ_ONLY, traits};
+use super::convert::{READ_ONLY, Shorthand, traits};
 use super::routes::{self, Content, Parameter, Place, Served, Shape};
 
 const ABOUT: &str = "\
@@ -129,9 +129,16 @@ const fn role(need: Need) -> &'static str {
 fn parameters(served: &Served) -> Vec<Value> {
     let entity = served.path.contains("{entity}").then(|| {
         let named = served.kind.is_some_and(|kind| traits(kind).named);
-        let about = if named { "An id or a name." } else { "An id." };
+        let (about, schema) = if named {
+            (
+                "An id or a name.",
+                json!({"type": "string", "minLength": 1}),
+            )
+        } else {
+            ("An id.", json!({"type": "string", "format": "uuid"}))
+        };
         json!({"name": "entity", "in": "path", "required": true, "description": about,
-               "schema": {"type": "string", "minLength": 1}})
+               "schema": schema})
     });
     let declared = served.route.parameters.iter().map(parameter);
     entity.into_iter().chain(declared).collect()
@@ -350,7 +357,7 @@ fn entity(kind: Kind, own: &Value, common: &Value) -> Value {
 fn written(kind: Kind, own: &Value, common: &Value) -> Value {
     let traits = traits(kind);
     let mut fields = properties(own);
-    let mut always = required(own);
+    let always = required(own);
     if let Some((field, to)) = traits.reference {
         let about = if super::convert::traits(to).named {
             format!("A {to}'s id or name.")
@@ -369,10 +376,40 @@ fn written(kind: Kind, own: &Value, common: &Value) -> Value {
     if let Some(shorthand) = traits.shorthand {
         let schema = json!({"type": "string", "description": shorthand.about, "writeOnly": true});
         fields.insert(shorthand.field.to_owned(), schema);
-        always.retain(|field| !shorthand.stands_for.iter().any(|covered| field == covered));
+    }
+    for text in ["name", "host"] {
+        if let Some(Value::Object(schema)) = fields.get_mut(text) {
+            schema.insert("minLength".to_owned(), 1.into());
+        }
     }
     fields.extend(common_properties(common));
-    object(own, &fields, &always)
+    match traits.shorthand {
+        None => object(own, &fields, &always),
+        Some(shorthand) => either(&object(own, &fields, &[]), shorthand, &always),
+    }
+}
+
+/// A document with a shorthand, or with what it stands for.
+fn either(document: &Value, shorthand: Shorthand, always: &[Value]) -> Value {
+    let covered = |field: &&Value| shorthand.stands_for.iter().any(|covered| *field == covered);
+    let others: Vec<_> = always
+        .iter()
+        .filter(|field| !covered(field))
+        .cloned()
+        .collect();
+    let short = [vec![Value::from(shorthand.field)], others].concat();
+    let without: Map<_, _> = shorthand
+        .stands_for
+        .iter()
+        .map(|field| ((*field).to_owned(), false.into()))
+        .collect();
+    let mut document = document.clone();
+    if let Value::Object(document) = &mut document {
+        let forms = json!([{"required": short, "properties": without},
+                           {"required": always, "properties": {shorthand.field: false}}]);
+        document.insert("oneOf".to_owned(), forms);
+    }
+    document
 }
 
 /// A merge patch: every field may be left out, and `null` takes it back to its default.

@@ -219,13 +219,17 @@ impl Operation {
     }
 
     fn put(self, view: &View<'_>) -> Result<Planned, Details> {
+        let address = self.address.as_ref().expect("put has an address");
+        if matches!(address, Address::Name(_)) && !convert::traits(self.kind).named {
+            return Err(missing(self.kind, self.namespace(), address));
+        }
         let current = self.current(view);
         self.guard.check(current.map(|entity| &**entity))?;
         let mut document = self.document.clone();
         if let Some(current) = current {
             pin(&mut document, "id", &current.id.to_string())?;
         }
-        match self.address.as_ref().expect("put has an address") {
+        match address {
             Address::Id(id) => pin(&mut document, "id", &id.to_string())?,
             Address::Name(name) => pin(&mut document, "name", name)?,
         }
@@ -328,7 +332,7 @@ fn replaced(entity: Entity) -> Planned {
 /// Gives a field the value that the address implies, or finds that the document says otherwise.
 fn pin(document: &mut Map<String, Value>, field: &str, value: &str) -> Result<(), Details> {
     match document.get(field) {
-        None => drop(document.insert(field.to_owned(), value.into())),
+        None | Some(Value::Null) => drop(document.insert(field.to_owned(), value.into())),
         Some(Value::String(same)) if same.eq_ignore_ascii_case(value) && field == "id" => {}
         Some(Value::String(same)) if same == value => {}
         Some(other) => {

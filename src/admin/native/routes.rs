@@ -120,6 +120,12 @@ const WRITE: &[Reason] = &[
     Reason::Full,
 ];
 
+/// `*`, or tags in quotes (RFC 9110 §13.1.1).
+fn entity_tags() -> Value {
+    let tag = r#"(W/)?"[^" ,]*""#;
+    json!({"type": "string", "pattern": format!(r"^(\*|{tag}(, ?{tag})*)$")})
+}
+
 const LIMIT: Parameter = Parameter {
     name: "limit",
     place: Place::Query,
@@ -130,13 +136,13 @@ const CURSOR: Parameter = Parameter {
     name: "cursor",
     place: Place::Query,
     about: "`next` of the page before.",
-    schema: || json!({"type": "string"}),
+    schema: || json!({"type": "string", "pattern": "^[0-9a-f]+$"}),
 };
 const TAGS: Parameter = Parameter {
     name: "tags",
     place: Place::Query,
     about: "Only entities that carry all of these tags, separated by commas.",
-    schema: || json!({"type": "string"}),
+    schema: || json!({"type": "string", "pattern": "^[^,/]+(,[^,/]+)*$"}),
 };
 const ONLY_NAMESPACE: Parameter = Parameter {
     name: "namespace",
@@ -155,19 +161,19 @@ const IF_MATCH: Parameter = Parameter {
     name: "If-Match",
     place: Place::Header,
     about: "`*`, or the revisions, in quotes, of which the entity must be at one; else 412.",
-    schema: || json!({"type": "string"}),
+    schema: entity_tags,
 };
 const IF_NONE_MATCH: Parameter = Parameter {
     name: "If-None-Match",
     place: Place::Header,
     about: "`*`: the entity must not exist; else 412.",
-    schema: || json!({"type": "string"}),
+    schema: entity_tags,
 };
 const IF_CHANGED: Parameter = Parameter {
     name: "If-None-Match",
     place: Place::Header,
     about: "Revisions in quotes; 304 when the entity is still at one of them.",
-    schema: || json!({"type": "string"}),
+    schema: entity_tags,
 };
 
 /// The native API.

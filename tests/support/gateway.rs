@@ -1,0 +1,267 @@
+//! A gateway in this process: on ports of its own, over a store of its own. Two may run at once.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluicegate::boot::{self, Running};
+use sluicegate::config::{Format, Settings};
+use sluicegate::store::Memory;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::client::{Answer, Client};
+use super::wait::{self, PATIENCE};
+
+/// How long a gateway that is dropped waits for what a test left open.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// A running gateway with two workers. Dropping it stops it.
+pub struct Gateway {
+    runtime: Runtime,
+    running: Option<Running>,
+    addresses: HashMap<Box<str>, SocketAddr>,
+    admin: SocketAddr,
+    directory: TempDir,
+}
+
+impl Gateway {
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With other settings than the defaults on free ports of the loopback address.
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut settings = settings(&directory);
+        change(&mut settings);
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let store = Box::new(Memory::default());
+        let running = runtime
+            .block_on(boot::start(&settings, store))
+            .unwrap_or_else(|fault| panic!("the gateway does not start: {fault}"));
+        Self {
+            addresses: running.addresses().into_iter().collect(),
+            admin: running.admin(),
+            running: Some(running),
+            runtime,
+            directory,
+        }
+    }
+
+    /// Where plain HTTP is served.
+    pub fn http(&self) -> SocketAddr {
+        self.addresses["http"]
+    }
+
+    pub fn https(&self) -> SocketAddr {
+        self.addresses["https"]
+    }
+
+    /// The port of the *gateway* dialect.
+    pub fn dialect(&self) -> SocketAddr {
+        self.addresses["gateway"]
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// A connection to where plain HTTP is served.
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::connect(self.http())
+    }
+
+    /// One `GET` on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Answer {
+        super::client::get(self.http(), "gateway.example", target)
+    }
+
+    /// A call of the native API.
+    #[track_caller]
+    pub fn api(&self, method: &str, path: &str, document: &Value) -> Answer {
+        api(&mut Client::connect(self.admin), method, path, document)
+    }
+
+    /// Creates an entity; returns it as it is stored.
+    #[track_caller]
+    pub fn create(&self, plural: &str, document: Value) -> Value {
+        let answer = self.api("POST", &format!("/api/{plural}"), &document);
+        assert_eq!(answer.status, 201, "{document}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Changes an entity by a merge patch.
+    #[track_caller]
+    pub fn patch(&self, plural: &str, entity: &str, document: Value) -> Value {
+        let answer = self.api("PATCH", &format!("/api/{plural}/{entity}"), &document);
+        assert_eq!(answer.status, 200, "{document}: {}", answer.text());
+        answer.json()
+    }
+
+    #[track_caller]
+    pub fn delete(&self, plural: &str, entity: &str) {
+        let answer = self.api("DELETE", &format!("/api/{plural}/{entity}"), &Value::Null);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    /// A service over plain HTTP/1.1.
+    #[track_caller]
+    pub fn service(&self, name: &str, origin: SocketAddr) -> Value {
+        let document = json!({"name": name, "url": format!("http://{origin}")});
+        self.create("services", document)
+    }
+
+    /// A service, and a route of the same name that takes the paths which begin with `/name`.
+    #[track_caller]
+    pub fn serve(&self, name: &str, origin: SocketAddr) {
+        self.service(name, origin);
+        let paths = [format!("/{name}")];
+        self.create(
+            "routes",
+            json!({"name": name, "service": name, "paths": paths}),
+        );
+    }
+
+    /// A pool with these origins as endpoints, all of the same weight; and a service and a route in
+    /// front of it, all called `name`.
+    #[track_caller]
+    pub fn balance(&self, name: &str, policy: Value, origins: &[SocketAddr]) {
+        let mut pool = json!({"name": name});
+        let (fields, policy) = (pool.as_object_mut().unwrap(), policy.as_object().cloned());
+        fields.extend(policy.expect("a policy is an object"));
+        self.create("pools", pool);
+        for origin in origins {
+            let address = origin.to_string();
+            self.create("endpoints", json!({"pool": name, "address": address}));
+        }
+        self.create("services", json!({"name": name, "host": name}));
+        let paths = [format!("/{name}")];
+        self.create(
+            "routes",
+            json!({"name": name, "service": name, "paths": paths}),
+        );
+    }
+
+    pub fn status(&self) -> Value {
+        self.api("GET", "/api/status", &Value::Null).json()
+    }
+
+    /// How an endpoint at `origin` is, by the status page.
+    pub fn health(&self, origin: SocketAddr) -> String {
+        let (status, address) = (self.status(), origin.to_string());
+        let endpoints = status["endpoints"].as_array().cloned().unwrap_or_default();
+        let found = endpoints
+            .iter()
+            .find(|endpoint| endpoint["address"] == *address);
+        let health = found.and_then(|endpoint| endpoint["health"].as_str());
+        health.unwrap_or("absent").to_owned()
+    }
+
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        self.api("GET", "/metrics", &Value::Null).text()
+    }
+
+    /// The value of the one series of `family` whose labels hold all of `labels`.
+    pub fn metric(&self, family: &str, labels: &[&str]) -> Option<f64> {
+        let text = self.metrics();
+        let named = text.lines().filter(|line| {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            name == family && labels.iter().all(|label| line.contains(label))
+        });
+        let mut values = named.map(|line| line.rsplit(' ').next().unwrap_or_default());
+        let value = values.next()?.parse().ok()?;
+        assert_eq!(values.next(), None, "several {family} with {labels:?}");
+        Some(value)
+    }
+
+    /// The setting of [`Gateway::with`] that makes [`Gateway::log_line`] work.
+    pub fn log(settings: &mut Settings) {
+        settings.log.access = Some(Format::Json);
+        settings.log.access_path = Some(settings.data.join("access.log"));
+    }
+
+    /// The access log's lines about `path`.
+    pub fn log_lines(&self, path: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.directory.path().join("access.log"));
+        let text = text.unwrap_or_default();
+        let whole = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        let lines = whole.map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+        lines.filter(|line| line["path"] == *path).collect()
+    }
+
+    /// Waits for the one line about `path`.
+    #[track_caller]
+    pub fn log_line(&self, path: &str) -> Value {
+        let what = format!("a line about {path} in the access log");
+        let mut lines = wait::found(PATIENCE, &what, || {
+            Some(self.log_lines(path)).filter(|lines| !lines.is_empty())
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.remove(0)
+    }
+
+    /// Drains and ends it.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Begins to drain it in a thread of its own; the thread ends when the gateway has.
+    pub fn stopping(mut self) -> std::thread::JoinHandle<()> {
+        std::thread::spawn(move || self.end())
+    }
+
+    fn end(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.runtime.block_on(running.stop());
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn settings(directory: &TempDir) -> Settings {
+    let mut settings = Settings::default();
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    settings.data = directory.path().to_owned();
+    settings.upgrade.socket = directory.path().join("upgrade.sock");
+    settings.proxy.http = vec![free];
+    settings.proxy.https = vec![free];
+    settings.proxy.workers = NonZeroUsize::new(2);
+    settings.proxy.drain_timeout = DRAIN;
+    settings.admin.listen = free;
+    settings.gateway.listen = free;
+    settings
+}
+
+/// A call of the native API on a connection that is kept.
+#[track_caller]
+pub fn api(client: &mut Client, method: &str, path: &str, document: &Value) -> Answer {
+    let body = match document {
+        Value::Null => String::new(),
+        document => document.to_string(),
+    };
+    let fields = [("Content-Type", "application/json")];
+    client
+        .request(method, path, "127.0.0.1", &fields, body.as_bytes())
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
+/// A port that was free a moment ago, for listeners that must be told one.
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("a bound socket").port()
+}

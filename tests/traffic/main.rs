@@ -1,0 +1,28 @@
+//! Traffic through a whole gateway: real sockets, origins and clients in this process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod balance;
+mod dialect;
+mod failures;
+mod headers;
+mod http1;
+mod http2;
+mod limits;
+mod listeners;
+mod live;
+mod metrics;
+mod retries;
+mod routing;
+mod streaming;
+mod tls;
+mod websocket;
