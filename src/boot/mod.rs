@@ -216,19 +216,12 @@ impl Site<'_> {
     }
 
     fn shared(&self, log: Option<AccessLog>, local: Arc<LateService>) -> Result<Shared, Fault> {
-        let limits = &self.settings.limits;
         let name = format!("sluicegate-{}", Id::random());
         Ok(Shared {
             current: Arc::clone(&self.current),
             trusted: self.trusted()?,
             instance: Instance::new(&name).ok_or_else(|| Fault::machine("no name for Via"))?,
-            head: HeadLimits {
-                line_bytes_max: limits.request_line_max,
-                field_bytes_max: limits.header_field_max,
-                fields_max: limits.header_count_max,
-                head_bytes_max: limits.header_section_max,
-            },
-            body_bytes_max: limits.body_max,
+            body_bytes_max: self.settings.limits.body_max,
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
             routes: Routes::register(&self.metrics).map_err(Fault::machine)?,
@@ -521,10 +514,12 @@ fn limits(settings: &config::Limits) -> Limits {
     let defaults = Limits::default();
     let per_address = settings.connections_per_address_max;
     Limits {
-        request_line: settings.request_line_max,
-        head: settings.header_section_max,
-        fields: settings.header_count_max,
-        field: settings.header_field_max,
+        head: HeadLimits {
+            line_bytes_max: settings.request_line_max,
+            field_bytes_max: settings.header_field_max,
+            fields_max: settings.header_count_max,
+            head_bytes_max: settings.header_section_max,
+        },
         head_time: settings.header_timeout,
         idle: settings.keepalive_timeout,
         handshake: settings.tls_handshake_timeout,

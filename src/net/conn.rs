@@ -14,22 +14,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID,
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use pingora::protocols::SocketDigest;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio_rustls::server::TlsStream;
 
 use crate::net::buffer::Inbound;
 use crate::net::frames::{CALM, Frames};
 use crate::net::framing::{Body, Framed, Head, Scanner, Violation};
 use crate::net::limits::Limits;
 use crate::net::reaper::{Phase, Watched, now};
-use crate::net::socket::Tcp;
+use crate::net::transport::Transport;
 use crate::proxy::connection::Connection;
 
 /// RFC 9113 section 3.4.
@@ -37,70 +31,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Writes up to this size are gathered.
 const GATHER: usize = 4 << 10;
-
-/// What carries the bytes.
-#[derive(Debug)]
-pub enum Transport {
-    Plain(Tcp),
-    Tls(Box<TlsStream<Tcp>>),
-}
-
-impl Transport {
-    fn tcp(&self) -> &Tcp {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
-    }
-}
 
 /// What the client's next bytes turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +99,18 @@ impl Conn {
             ended: false,
             digest: Arc::new(digest),
         }
+    }
+
+    pub const fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub const fn is_http2(&self) -> bool {
+        self.frames.is_some()
+    }
+
+    pub const fn digest(&self) -> &Arc<SocketDigest> {
+        &self.digest
     }
 
     pub const fn connection(&self) -> &Arc<Connection> {
@@ -560,44 +502,3 @@ impl std::fmt::Debug for Conn {
             .finish_non_exhaustive()
     }
 }
-
-#[async_trait]
-impl Shutdown for Conn {
-    async fn shutdown(&mut self) {
-        // The client may be gone already.
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Conn {
-    fn id(&self) -> i32 {
-        self.transport.tcp().stream().as_raw_fd()
-    }
-}
-
-impl Ssl for Conn {
-    /// Also for HTTP/2 by prior knowledge: pingora only asks whether it is HTTP/2.
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.frames.as_ref().map(|_| ALPN::H2)
-    }
-}
-
-impl GetTimingDigest for Conn {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Conn {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Conn {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
-    }
-}
-
-impl Peek for Conn {}

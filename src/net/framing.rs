@@ -2,23 +2,18 @@
 //!
 //! The transport asks it how many bytes belong to the current request, so pingora never reads
 //! past a request's end, a pipelined request waits in our buffer, and the limits of a head hold
-//! before pingora sees a byte. It decides framing only where RFC 9112 section 6 leaves one
-//! reading; any other message is [`Body::Opaque`]: its bytes pass on, pingora judges them, and no
-//! second request is ever taken from that connection.
-
-use std::ops::ControlFlow;
+//! before pingora sees a byte. A head that two parsers could read differently is refused here, where
+//! the bytes are still those of the client: pingora repairs some of them before its filters look.
 
 use crate::net::limits::Limits;
+use crate::proxy::head;
+use crate::proxy::head::{Framing, HeadError};
 
 /// Why a message is refused, and so with which status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    #[error("request line too long")]
-    RequestLine,
-    #[error("header section too large")]
-    Head,
-    #[error("malformed line in the header section")]
-    Line,
+    #[error("{0}")]
+    Head(HeadError),
     #[error("malformed chunked body")]
     Chunk,
     #[error("request head not complete in time")]
@@ -28,11 +23,10 @@ pub enum Violation {
 }
 
 impl Violation {
-    pub const fn status(self) -> u16 {
+    pub fn status(self) -> u16 {
         match self {
-            Self::RequestLine => 414,
-            Self::Head => 431,
-            Self::Line | Self::Chunk => 400,
+            Self::Head(error) => error.reply().kind().status().as_u16(),
+            Self::Chunk => 400,
             Self::HeadTime | Self::BodyTime => 408,
         }
     }
@@ -44,7 +38,7 @@ pub enum Body {
     /// So many bytes are left.
     Length(u64),
     Chunked(Chunk),
-    /// Not ours to say, or no longer HTTP (after 101): everything belongs to this message.
+    /// No longer HTTP/1 (after 101, or HTTP/2): everything belongs to this message.
     Opaque,
 }
 
@@ -92,20 +86,8 @@ pub struct Head {
     scanned: usize,
     /// Where the current line begins.
     line: usize,
-    lines: usize,
-    length: Length,
-    codings: usize,
-    chunked: bool,
-    upgrade: bool,
-    expects: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Length {
-    #[default]
-    Absent,
-    Bytes(u64),
-    Ambiguous,
+    /// The request line has ended.
+    fields: bool,
 }
 
 /// A complete head.
@@ -123,122 +105,53 @@ pub struct Framed {
 impl Head {
     /// Looks at `bytes`, which begin where the request begins and only ever grow. `None`: the
     /// head is not complete.
+    ///
+    /// # Errors
+    /// A limit is passed, or the head is complete and [`head::check`] refuses it.
     pub fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Framed>, Violation> {
         while let Some(length) = next_line(bytes, self.scanned) {
-            let line = bytes
-                .get(self.line..self.scanned + length)
-                .unwrap_or_default();
             self.scanned += length;
-            self.line = self.scanned;
-            if self.take(line, limits)?.is_break() {
-                return Ok(Some(self.framed()));
+            self.check_partial(self.scanned, limits)?;
+            let line = bytes.get(self.line..self.scanned).unwrap_or_default();
+            let is_empty = matches!(line, b"\r\n" | b"\n");
+            if is_empty && self.fields {
+                return framed(bytes.get(..self.scanned).unwrap_or_default(), limits).map(Some);
             }
+            self.fields |= !is_empty;
+            self.line = self.scanned;
         }
         self.scanned = bytes.len();
         self.check_partial(bytes.len(), limits)?;
         Ok(None)
     }
 
-    fn take(&mut self, line: &[u8], limits: &Limits) -> Result<ControlFlow<()>, Violation> {
-        self.check_partial(self.scanned, limits)?;
-        let line = line.strip_suffix(b"\r\n").ok_or(Violation::Line)?;
-        if line.iter().any(|byte| matches!(byte, b'\r' | 0)) {
-            return Err(Violation::Line);
-        }
-        if self.lines == 0 {
-            return self.take_request_line(line, limits);
-        }
-        if line.is_empty() {
-            return Ok(ControlFlow::Break(()));
-        }
-        self.take_field(line, limits)?;
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// RFC 9112 section 2.2: an empty line before the request line is ignored.
-    fn take_request_line(
-        &mut self,
-        line: &[u8],
-        limits: &Limits,
-    ) -> Result<ControlFlow<()>, Violation> {
-        if line.len() > limits.request_line {
-            return Err(Violation::RequestLine);
-        }
-        self.lines = usize::from(!line.is_empty());
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn take_field(&mut self, line: &[u8], limits: &Limits) -> Result<(), Violation> {
-        self.lines += 1;
-        if line.len() > limits.field || self.lines - 1 > limits.fields {
-            return Err(Violation::Head);
-        }
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            return Ok(());
-        };
-        let (name, value) = line.split_at(colon);
-        self.note(name, value.get(1..).unwrap_or_default().trim_ascii());
-        Ok(())
-    }
-
-    fn note(&mut self, name: &[u8], value: &[u8]) {
-        if name.eq_ignore_ascii_case(b"content-length") {
-            self.length = self.length.and(parse_length(value));
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            self.codings += 1;
-            self.chunked = value.eq_ignore_ascii_case(b"chunked");
-        } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = true;
-        } else if name.eq_ignore_ascii_case(b"expect") {
-            self.expects = true;
-        }
-    }
-
     fn check_partial(&self, arrived: usize, limits: &Limits) -> Result<(), Violation> {
         let line = arrived.saturating_sub(self.line);
-        if self.lines == 0 && line > limits.request_line + 2 {
-            return Err(Violation::RequestLine);
+        if !self.fields && line > limits.head.line_bytes_max + 2 {
+            return Err(Violation::Head(HeadError::LineTooLong));
         }
-        if arrived > limits.head || (self.lines > 0 && line > limits.field + 2) {
-            return Err(Violation::Head);
+        if arrived > limits.head.head_bytes_max {
+            return Err(Violation::Head(HeadError::TooLarge));
+        }
+        if self.fields && line > limits.head.field_bytes_max + 2 {
+            return Err(Violation::Head(HeadError::FieldTooLarge));
         }
         Ok(())
     }
-
-    fn framed(&self) -> Framed {
-        let body = match (self.codings, self.length) {
-            (0, Length::Absent) => Body::Length(0),
-            (0, Length::Bytes(bytes)) => Body::Length(bytes),
-            (1, Length::Absent) if self.chunked => Body::Chunked(START),
-            _ => Body::Opaque,
-        };
-        Framed {
-            head: self.scanned,
-            body,
-            upgrade: self.upgrade,
-            expects: self.expects,
-        }
-    }
 }
 
-impl Length {
-    fn and(self, next: Self) -> Self {
-        match (self, next) {
-            (Self::Absent, next) => next,
-            (known, next) if known == next => known,
-            _ => Self::Ambiguous,
-        }
-    }
-}
-
-/// RFC 9110 section 8.6: digits, nothing else.
-fn parse_length(value: &[u8]) -> Length {
-    let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(value).unwrap_or_default();
-    match text.parse() {
-        Ok(bytes) if digits => Length::Bytes(bytes),
-        Ok(_) | Err(_) => Length::Ambiguous,
-    }
+fn framed(raw: &[u8], limits: &Limits) -> Result<Framed, Violation> {
+    let checked = head::check(raw, &limits.head).map_err(Violation::Head)?;
+    Ok(Framed {
+        head: raw.len(),
+        body: match checked.framing {
+            Framing::None => Body::Length(0),
+            Framing::Length(bytes) => Body::Length(bytes),
+            Framing::Chunked => Body::Chunked(START),
+        },
+        upgrade: checked.upgrade,
+        expects: checked.expects,
+    })
 }
 
 /// The length up to and with the next line feed after `from`.
@@ -379,6 +292,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::proxy::head::HeadLimits;
 
     fn head(text: &str) -> Result<Option<Framed>, Violation> {
         Head::default().scan(text.as_bytes(), &Limits::default())
@@ -409,31 +323,29 @@ mod tests {
         );
         assert_eq!(head("GET / HTTP/1.1\r\nHost: a\r\n\r"), Ok(None));
         assert_eq!(
-            head("\r\nGET / HTTP/1.1\r\n\r\n").unwrap().unwrap().head,
+            head("\r\nGET / HTTP/1.0\r\n\r\n").unwrap().unwrap().head,
             20
         );
     }
 
     #[test]
     fn only_one_reading_of_the_framing_is_ours() {
-        let with = |fields: &str| body(&format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n"));
+        let text = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+        let with = |fields: &str| body(&text(fields));
         assert_eq!(with("content-LENGTH:  5 "), Body::Length(5));
-        assert_eq!(
-            with("Content-Length: 5\r\nContent-Length: 5"),
-            Body::Length(5)
-        );
         assert_eq!(with("Transfer-Encoding: Chunked"), Body::Chunked(START));
         for ambiguous in [
             "Content-Length: 5, 5",
             "Content-Length: +5",
             "Content-Length:",
-            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: 5\r\nContent-Length: 5",
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: gzip, chunked",
             "Content-Length: 99999999999999999999",
         ] {
-            assert_eq!(with(ambiguous), Body::Opaque, "{ambiguous}");
+            let refused = head(&text(ambiguous));
+            assert!(matches!(refused, Err(Violation::Head(_))), "{ambiguous}");
         }
     }
 
@@ -441,36 +353,45 @@ mod tests {
     fn line_ends_other_than_crlf_are_refused() {
         for text in [
             "GET / HTTP/1.0\n\n",
-            "GET /\r x HTTP/1.1\r\n",
-            "GET / HTTP/1.1\r\na: \0\r\n",
+            "GET /\r x HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\na: \0\r\n\r\n",
+            "GET /a HTTP/1.1 /b HTTP/1.1\r\nHost: a\r\n\r\n",
         ] {
-            assert_eq!(head(text), Err(Violation::Line), "{text:?}");
+            assert_eq!(head(text).map_err(Violation::status), Err(400), "{text:?}");
         }
     }
 
     #[test]
     fn each_head_limit_answers_with_its_status() {
         let limits = Limits {
-            request_line: 20,
-            head: 100,
-            fields: 2,
-            field: 30,
+            head: HeadLimits {
+                line_bytes_max: 20,
+                head_bytes_max: 100,
+                fields_max: 2,
+                field_bytes_max: 30,
+            },
             ..Limits::default()
         };
         let status = |text: String| {
             let scanned = Head::default().scan(text.as_bytes(), &limits);
             scanned.map(|_| ()).map_err(Violation::status)
         };
-        let get = "GET / HTTP/1.1\r\n";
+        let get = "GET / HTTP/1.0\r\n";
         assert_eq!(
-            status(format!("GET /{} HTTP/1.1\r\n", "x".repeat(8))),
+            status(format!("GET /{} HTTP/1.1\r\n", "x".repeat(10))),
             Err(414)
         );
         assert_eq!(status("x".repeat(23)), Err(414));
         assert_eq!(status("x".repeat(22)), Ok(()));
-        assert_eq!(status(format!("{get}a: {}\r\n", "x".repeat(28))), Err(431));
+        assert_eq!(
+            status(format!("{get}a: {}\r\n\r\n", "x".repeat(28))),
+            Err(431)
+        );
         assert_eq!(status(format!("{get}a: {}", "x".repeat(30))), Err(431));
-        assert_eq!(status(format!("{get}a: 1\r\nb: 2\r\nc: 3\r\n")), Err(431));
+        assert_eq!(
+            status(format!("{get}a: 1\r\nb: 2\r\nc: 3\r\n\r\n")),
+            Err(431)
+        );
         assert_eq!(status(format!("{get}a: 1\r\nb: 2\r\n\r\n")), Ok(()));
         let big = format!("{get}{0}\r\n{0}\r\n{0}\r\n", "x".repeat(30));
         assert_eq!(status(big), Err(431));
@@ -512,7 +433,7 @@ mod tests {
             chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..5),
             cuts in proptest::collection::vec(1usize..20, 1..60),
         ) {
-            let mut wire = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            let mut wire = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
             let begin = wire.len();
             for chunk in &chunks {
                 wire.extend(format!("{:x}\r\n", chunk.len()).bytes());

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
+use crate::proxy::head::HeadLimits;
+
 /// Limits of the data plane's connections. The defaults are the documented ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request line without its line end. Beyond: 414. Default 16 KiB.
-    pub request_line: usize,
-    /// Bytes of a head, request line and empty line included. Beyond: 431. Default 64 KiB.
-    pub head: usize,
-    /// Header fields of a head. Beyond: 431. Default 128; pingora itself refuses above 256.
-    pub fields: usize,
-    /// Bytes of one header field line. Beyond: 431. Default 32 KiB.
-    pub field: usize,
+    /// Of a request head. pingora itself refuses above 256 fields.
+    pub head: HeadLimits,
     /// From a head's first byte to its empty line, in total. Beyond: 408. Default 10 s.
     pub head_time: Duration,
     /// Waiting for a request, on a new connection or between two. Beyond: closed. Default 60 s.
@@ -56,10 +52,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            request_line: 16 << 10,
-            head: 64 << 10,
-            fields: 128,
-            field: 32 << 10,
+            head: HeadLimits::DEFAULT,
             head_time: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             handshake: Duration::from_secs(10),

@@ -13,6 +13,7 @@ pub mod framing;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 pub mod handover;
+pub mod io;
 pub mod limits;
 pub mod listener;
 pub mod proxy_protocol;
@@ -20,9 +21,11 @@ pub mod reaper;
 pub mod serve;
 pub mod socket;
 pub mod stats;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod transport;
 pub mod trust;
 pub mod worker;
 

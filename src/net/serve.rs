@@ -4,13 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use pingora::apps::{
-    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
-};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use socket2::SockRef;
@@ -18,15 +14,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::net::admission::{Admission, Place};
-use crate::net::conn::{Arrival, Conn, Transport};
+use crate::net::conn::{Arrival, Conn};
 use crate::net::framing::Violation;
 use crate::net::limits::Limits;
 use crate::net::proxy_protocol;
 use crate::net::reaper::{Reaper, Watched};
 use crate::net::socket::Tcp;
 use crate::net::stats::{Stats, Turned};
+use crate::net::streams::Streams;
 use crate::net::tls;
 use crate::net::tls::TlsConfigs;
+use crate::net::transport::Transport;
 use crate::proxy::connection::{Connection, Entrance, Scheme, TlsFacts, Traffic};
 
 /// After the last response, how long a client that is still sending is listened to, and how much
@@ -277,54 +275,5 @@ async fn discard(stream: &TcpStream) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
-    }
-}
-
-/// An HTTP/2 connection's streams. pingora spawns a task for each, where the task-local of the
-/// connection is lost; so each is scoped anew.
-struct Streams<A> {
-    proxy: Arc<HttpProxy<A>>,
-    connection: Arc<Connection>,
-    options: HttpServerOptions,
-    h2: H2Options,
-}
-
-impl<A> Streams<A> {
-    fn new(proxy: Arc<HttpProxy<A>>, connection: Arc<Connection>, limits: &Limits) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(limits.h2_idle);
-        let mut h2 = default_h2_options();
-        h2.max_concurrent_streams(limits.h2_streams)
-            .max_header_list_size(limits.h2_headers);
-        Self {
-            proxy,
-            connection,
-            options,
-            h2,
-        }
-    }
-}
-
-#[async_trait]
-impl<A> HttpServerApp for Streams<A>
-where
-    A: ProxyHttp + Send + Sync + 'static,
-    A::CTX: Send + Sync,
-{
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let work = self.proxy.process_new_http(session, shutdown);
-        self.connection.clone().scope(work).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        Some(self.h2.clone())
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
     }
 }

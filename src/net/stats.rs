@@ -52,7 +52,7 @@ pub struct Stats {
 
 impl Stats {
     /// The statuses that the transport itself answers with.
-    pub const REFUSED: [u16; 4] = [400, 408, 414, 431];
+    pub const REFUSED: [u16; 6] = [400, 408, 414, 431, 501, 505];
 
     /// Connections taken from the kernel.
     pub fn accepted(&self) -> u64 {
@@ -105,13 +105,16 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::head::HeadError;
 
     #[test]
     fn every_violation_has_a_counter() {
         for why in [
-            Violation::RequestLine,
-            Violation::Head,
-            Violation::Line,
+            Violation::Head(HeadError::LineTooLong),
+            Violation::Head(HeadError::TooLarge),
+            Violation::Head(HeadError::Coding),
+            Violation::Head(HeadError::Version),
+            Violation::Head(HeadError::LineEnd),
             Violation::Chunk,
             Violation::HeadTime,
             Violation::BodyTime,

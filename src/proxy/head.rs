@@ -46,6 +46,16 @@ pub enum Framing {
     Chunked,
 }
 
+/// A head that every parser reads alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    pub framing: Framing,
+    /// It asks to change protocols.
+    pub upgrade: bool,
+    /// The body comes only after an interim response.
+    pub expects: bool,
+}
+
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -132,7 +142,7 @@ impl HeadError {
 ///
 /// # Errors
 /// The first thing found wrong.
-pub fn check(raw: &[u8], limits: &HeadLimits) -> Result<Framing, HeadError> {
+pub fn check(raw: &[u8], limits: &HeadLimits) -> Result<Checked, HeadError> {
     let mut lines = Lines { rest: raw };
     let mut first = lines.next()?;
     if first.is_empty() {
@@ -146,7 +156,13 @@ pub fn check(raw: &[u8], limits: &HeadLimits) -> Result<Framing, HeadError> {
     if raw.len() - lines.rest.len() > limits.head_bytes_max {
         return Err(HeadError::TooLarge);
     }
-    fields.judge(version)
+    let (upgrade, expects) = (fields.upgrade, fields.expects);
+    let framing = fields.judge(version)?;
+    Ok(Checked {
+        framing,
+        upgrade,
+        expects,
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -267,6 +283,8 @@ struct Fields<'a> {
     lengths: usize,
     coding: Option<&'a [u8]>,
     codings: usize,
+    upgrade: bool,
+    expects: bool,
 }
 
 fn check_fields<'a>(lines: &mut Lines<'a>, limits: &HeadLimits) -> Result<Fields<'a>, HeadError> {
@@ -310,6 +328,10 @@ impl<'a> Fields<'a> {
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.codings += 1;
             self.coding = Some(value.trim_ascii());
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"expect") {
+            self.expects = true;
         }
     }
 
@@ -363,7 +385,7 @@ mod tests {
     use serde::Deserialize;
 
     fn judge(raw: &[u8]) -> Result<Framing, HeadError> {
-        check(raw, &HeadLimits::DEFAULT)
+        check(raw, &HeadLimits::DEFAULT).map(|checked| checked.framing)
     }
 
     /// One hostile or harmless request; each character of `raw` is one byte.

@@ -42,7 +42,6 @@ use access_log::AccessLog;
 use connection::Role;
 use exchange::{Attempt, Matched};
 use failure::Failure;
-use head::HeadLimits;
 use headers::{Hop, Instance, Scheme, Trust, request_hop_by_hop, response_hop_by_hop, switch};
 use request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use stats::Totals;
@@ -55,7 +54,6 @@ pub struct Shared {
     pub current: Arc<Current>,
     pub trusted: TrustedProxies,
     pub instance: Instance,
-    pub head: HeadLimits,
     /// The largest request body where the route sets none, in bytes.
     pub body_bytes_max: u64,
     /// What the process answers itself on the *gateway* dialect's port.
@@ -309,10 +307,6 @@ impl Gateway {
 
     /// What the parsers before us let pass and the next might read otherwise.
     fn check_head(&self, session: &Session) -> Result<(), Reply> {
-        if let Some(http1) = session.as_http1() {
-            head::check(&http1.get_headers_raw_bytes(), &self.shared.head)
-                .map_err(head::HeadError::reply)?;
-        }
         let request = session.req_header();
         let switch = switch(&request.method, request.version, &request.headers);
         request_hop_by_hop(&request.headers, switch)

@@ -8,3 +8,4 @@
 
 mod gateway;
 mod golden;
+mod native;

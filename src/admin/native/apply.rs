@@ -78,7 +78,7 @@ pub(super) async fn apply(registry: &Registry, batch: Batch) -> Result<Done, Det
         Err(Failure::Planned(details)) => Err(details),
         Err(Failure::Registry(error)) => {
             let targets: Option<&Targets> = targets.get();
-            let locate = |at| Some(framing.prefix(*targets?.get(&at)?));
+            let locate = |at, field: &str| Some(framing.place_of(*targets?.get(&at)?, field));
             Err(error::details(&error, &locate))
         }
     }
@@ -122,6 +122,14 @@ impl Framing {
         match self {
             Self::Single => String::new(),
             Self::Listed => format!("/operations/{index}/document"),
+        }
+    }
+
+    /// Where a field of that document stands; without one, the operation.
+    fn place_of(self, index: usize, field: &str) -> String {
+        match self {
+            Self::Listed if field.is_empty() => operation_at(index),
+            Self::Listed | Self::Single => self.prefix(index),
         }
     }
 

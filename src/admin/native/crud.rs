@@ -47,22 +47,25 @@ pub(super) async fn list(call: Call, kind: Kind) -> Result<Reply, Details> {
 
 fn filter(query: &Query) -> Result<Filter, Details> {
     let wrong = |error: crate::model::Invalid| Details::new(Reason::Parameter, error.why);
-    let namespace = query.value("namespace").map(str::parse::<Name>).transpose();
     let tags = query.value("tags").map_or(Ok(Vec::new()), |tags| {
         tags.split(',').map(str::parse::<Tag>).collect()
     });
     Ok(Filter {
-        namespace: namespace.map_err(wrong)?.map(NamespaceRef::from),
+        namespace: namespace(query)?.map(NamespaceRef::from),
         tags: tags.map_err(wrong)?,
     })
 }
 
+/// The namespace that a URL names.
+fn namespace(query: &Query) -> Result<Option<Name>, Details> {
+    let named = query.value("namespace").map(str::parse::<Name>).transpose();
+    named.map_err(|error| Details::new(Reason::Parameter, error.why))
+}
+
 pub(super) async fn read(call: Call, kind: Kind) -> Result<Reply, Details> {
     let snapshot = call.native.registry.snapshot();
-    let namespace = call
-        .query
-        .value("namespace")
-        .unwrap_or(NamespaceRef::DEFAULT);
+    let namespace = namespace(&call.query)?.map_or_else(NamespaceRef::default, NamespaceRef::from);
+    let namespace = namespace.as_str();
     let address = call.address.as_ref().expect("the route has an address");
     let view = View::new(&snapshot);
     let entity = view.find(kind, namespace, address);
@@ -103,7 +106,7 @@ async fn write(call: Call, kind: Kind, verb: Verb) -> Result<Reply, Details> {
         verb,
         kind,
         address: call.address,
-        namespace: call.query.value("namespace").map(str::to_owned),
+        namespace: namespace(&call.query)?.map(String::from),
         document,
         guard: call.guard,
     };

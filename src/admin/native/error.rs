@@ -4,8 +4,9 @@ use crate::admin::problem::{Details, Flaw, Reason};
 use crate::model::{EntityRef, Refusal};
 use crate::registry::Error;
 
-/// Where an entity stands in the request: a prefix for JSON pointers, where it stands there at all.
-pub(super) type Locate<'a> = &'a dyn Fn(EntityRef) -> Option<String>;
+/// Where an entity's field, or with an empty field the entity itself, stands in the request: what a
+/// JSON pointer to it begins with, where it stands there at all.
+pub(super) type Locate<'a> = &'a dyn Fn(EntityRef, &str) -> Option<String>;
 
 /// The one translation of [`Error`] into statuses; exhaustive, so that a new error does not compile
 /// until it has one.
@@ -59,7 +60,7 @@ fn refused(refusal: &Refusal, locate: Locate<'_>) -> Details {
 
 /// A flaw at its place in the request; where its entity is not in the request, the text names it.
 fn place(at: EntityRef, field: &str, detail: String, locate: Locate<'_>) -> Flaw {
-    match locate(at) {
+    match locate(at, field) {
         Some(prefix) => Flaw::at_field(field, detail).within(&prefix),
         None if detail.contains(&at.id.to_string()) => Flaw::at_field("", detail),
         None if field.is_empty() => Flaw::at_field("", format!("{at}: {detail}")),
@@ -125,7 +126,7 @@ mod tests {
             ),
         ];
         for (refusal, status, pointer) in cases {
-            let details = details(&Error::Refused(refusal), &|_| Some("/document".into()));
+            let details = details(&Error::Refused(refusal), &|_, _| Some("/document".into()));
             assert_eq!(details.reason.status().as_u16(), status, "{details:?}");
             assert_eq!(details.flaws[0].pointer, format!("/document{pointer}"));
         }
@@ -145,7 +146,10 @@ mod tests {
             (Error::Full(why()), 507),
         ];
         for (error, status) in cases {
-            assert_eq!(details(&error, &|_| None).reason.status().as_u16(), status);
+            assert_eq!(
+                details(&error, &|_, _| None).reason.status().as_u16(),
+                status
+            );
         }
     }
 }
