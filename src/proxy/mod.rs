@@ -42,7 +42,9 @@ use access_log::AccessLog;
 use connection::Role;
 use exchange::{Attempt, Matched};
 use failure::Failure;
-use headers::{Hop, Instance, Scheme, Trust, request_hop_by_hop, response_hop_by_hop, switch};
+use headers::{
+    Hop, Instance, Names, Scheme, Switch, Trust, request_hop_by_hop, response_hop_by_hop, switch,
+};
 use request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use stats::Totals;
 use target::{Arrival, Head, Target, path_and_query};
@@ -198,8 +200,10 @@ impl ProxyHttp for Gateway {
         // Ours to say: the endpoint's version ends at its own connection (RFC 9112 §2.3).
         response.set_version(http::Version::HTTP_11);
         x.answered(response.status, Instant::now());
-        let client = session.req_header();
-        let switch = switch(&client.method, client.version, &client.headers);
+        let switch = x
+            .matched
+            .as_ref()
+            .map_or(Switch::None, |matched| matched.switch);
         for name in response_hop_by_hop(&response.headers, switch) {
             response.remove_header(&name);
         }
@@ -270,10 +274,11 @@ impl Gateway {
     /// Everything that is decided before an endpoint is asked.
     fn judge(&self, session: &mut Session, x: &mut Exchange) -> Verdict {
         self.identify(session.req_header(), x);
-        if let Err(reply) = self.check_head(session) {
-            return Verdict::Reply(reply);
-        }
         let request = session.req_header();
+        let checked = match self.check_head(request) {
+            Ok(checked) => checked,
+            Err(reply) => return Verdict::Reply(reply),
+        };
         let head = Head {
             method: &request.method,
             uri: &request.uri,
@@ -287,7 +292,7 @@ impl Gateway {
             Ok(target) => target,
             Err(reply) => return Verdict::Reply(reply),
         };
-        match self.route(&target, request, x) {
+        match self.route(&target, request, checked, x) {
             Ok(()) => Verdict::Forward,
             Err(reply) => Verdict::Reply(reply),
         }
@@ -305,16 +310,15 @@ impl Gateway {
         x.request_id = Some(id);
     }
 
-    /// What the parsers before us let pass and the next might read otherwise.
-    fn check_head(&self, session: &Session) -> Result<(), Reply> {
-        let request = session.req_header();
+    /// What the next parser might take for something else than a header field.
+    fn check_head(&self, request: &RequestHeader) -> Result<(Switch, Names), Reply> {
         let switch = switch(&request.method, request.version, &request.headers);
-        request_hop_by_hop(&request.headers, switch)
+        let names = request_hop_by_hop(&request.headers, switch)
             .map_err(|nominated| reply::bad_request(nominated.to_string()))?;
         if self.shared.instance.is_loop(&request.headers) {
             return Err(reply::loop_detected());
         }
-        Ok(())
+        Ok((switch, names))
     }
 
     fn local(&self, x: &Exchange, path: &str) -> Option<Arc<dyn LocalService>> {
@@ -331,6 +335,7 @@ impl Gateway {
         &self,
         target: &Target<'_>,
         request: &RequestHeader,
+        checked: (Switch, Names),
         x: &mut Exchange,
     ) -> Result<(), Reply> {
         let table = self.shared.current.load();
@@ -347,7 +352,7 @@ impl Gateway {
             return Err(reply::no_service());
         };
         no_plain_text(&hit, target, &request.uri, x.is_secure())?;
-        let matched = self.enter(&hit, service, target, request, x);
+        let matched = self.enter(&hit, service, target, request, checked, x);
         let declared = forward::declared_length(&request.headers).unwrap_or(0);
         let limit = matched.body_bytes_max;
         x.matched = Some(matched);
@@ -364,6 +369,7 @@ impl Gateway {
         service: &Arc<Service>,
         target: &Target<'_>,
         request: &RequestHeader,
+        (switch, connection_only): (Switch, Names),
         x: &Exchange,
     ) -> Matched {
         let spec = hit.route().spec();
@@ -380,6 +386,8 @@ impl Gateway {
             service: Arc::clone(service),
             sent,
             stripped,
+            switch,
+            connection_only,
             key: forward::key(x, service, request, &target.path),
             body_bytes_max: spec.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(&self.shared.routes, service),
