@@ -5,6 +5,8 @@
 //! `proxy.drain_timeout` by `SLUICEGATE_PROXY_DRAIN_TIMEOUT`, which goes before the file. Two
 //! variables have no section: `SLUICEGATE_CONFIG`, the file's path, and `SLUICEGATE_DATA`.
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod load;
 mod mistake;
 mod parse;

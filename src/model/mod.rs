@@ -5,6 +5,8 @@
 
 mod change;
 mod entity;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod id;
 mod listener;
 mod pattern;

@@ -187,6 +187,7 @@ impl Snapshot {
             .check()
             .map_err(|invalid| Refusal::Invalid { at, invalid })?;
         self.check_unique(entity)?;
+        self.check_renamed(entity)?;
         let mut entity = entity.clone();
         let old = self.entity(at.kind, at.id).map(|old| old.created_at);
         let written = (entity.created_at != Timestamp::default()).then_some(entity.created_at);
@@ -224,12 +225,24 @@ impl Snapshot {
         if let (Some(name), Kind::Namespace) = (entity.spec.name(), at.kind) {
             self.check_deserted(at, name)?;
         }
-        for owned in self.owned_by(at.id) {
+        for owned in self.owned_by(at) {
             self.delete(owned, touched)?;
         }
         self.remove(at);
         touched.push(at);
         Ok(())
+    }
+
+    /// Entities name their namespace, so that another name for it is as good as deleting it.
+    fn check_renamed(&self, entity: &Entity) -> Result<(), Refusal> {
+        let at = entity.at();
+        let before = self
+            .get::<Namespace>(at.id)
+            .filter(|_| at.kind == Kind::Namespace);
+        match before.map(|before| before.name.as_str()) {
+            Some(name) if entity.spec.name() != Some(name) => self.check_deserted(at, name),
+            _ => Ok(()),
+        }
     }
 
     /// A namespace goes only when nothing lives in it, and `default` never.
@@ -253,17 +266,22 @@ impl Snapshot {
         }
     }
 
-    fn owned_by(&self, id: Id) -> Vec<EntityRef> {
-        let span = (id, Kind::Namespace, Id::MIN)..=(id, Kind::Listener, Id::MAX);
-        let owned = |(_, kind, id): &(Id, Kind, Id)| {
+    fn owned_by(&self, at: EntityRef) -> Vec<EntityRef> {
+        let ties = self.ties_to(at);
+        ties.filter(|(_, tie)| *tie == Tie::Owned)
+            .map(|(by, _)| by)
+            .collect()
+    }
+
+    /// Who mentions `at`. Ids are unique within a kind only, so that the kind has to be compared.
+    fn ties_to(&self, at: EntityRef) -> impl Iterator<Item = (EntityRef, Tie)> {
+        let span = (at.id, Kind::Namespace, Id::MIN)..=(at.id, Kind::Listener, Id::MAX);
+        let tie = move |(_, kind, id): &(Id, Kind, Id)| {
             let entity = self.entity(*kind, *id)?;
-            entity
-                .spec
-                .references()
-                .filter(|r| r.tie == Tie::Owned)
-                .map(|_| entity.at())
+            let reference = entity.spec.references().filter(|r| r.to == at)?;
+            Some((entity.at(), reference.tie))
         };
-        self.mentions.range(span).filter_map(owned).collect()
+        self.mentions.range(span).filter_map(tie)
     }
 
     fn check_references(&self, before: &Self, touched: &[EntityRef]) -> Result<(), Refusal> {
@@ -297,15 +315,10 @@ impl Snapshot {
     }
 
     fn check_unmentioned(&self, before: &Self, at: EntityRef) -> Result<(), Refusal> {
-        let span = (at.id, Kind::Namespace, Id::MIN)..=(at.id, Kind::Listener, Id::MAX);
-        match self.mentions.range(span).next() {
-            Some((_, kind, id)) => {
-                let by = EntityRef {
-                    kind: *kind,
-                    id: *id,
-                };
+        match self.ties_to(at).next() {
+            Some((by, _)) => {
                 // A mention that did not exist before names something that is gone: say that.
-                match before.entity(*kind, *id) {
+                match before.entity(by.kind, by.id) {
                     Some(_) => Err(Refusal::InUse { at, by }),
                     None => Err(Refusal::Dangling {
                         at: by,

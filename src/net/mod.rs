@@ -10,6 +10,8 @@ pub mod buffer;
 pub mod conn;
 pub mod frames;
 pub mod framing;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 pub mod handover;
 pub mod io;
 pub mod limits;

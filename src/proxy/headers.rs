@@ -69,8 +69,6 @@ pub struct Forward<'a> {
     /// As [`Hop::client`] found it.
     pub client: IpAddr,
     pub authority: Option<&'a Authority<'a>>,
-    /// Without the query.
-    pub path: &'a str,
     /// The part of the path that the route cut off; `/` and nothing are alike.
     pub prefix: Option<&'a str>,
 }
@@ -119,7 +117,6 @@ impl Hop {
         let proto = || Edit::Set(HeaderValue::from_static(scheme));
         let host = || text_or_remove(forward.authority.map(|authority| &*authority.host));
         let port = || Edit::Set(self.port_text.clone());
-        let path = || text_or_remove(Some(forward.path));
         let prefix =
             || text_or_remove(forward.prefix.filter(|prefix| !matches!(*prefix, "" | "/")));
         [
@@ -139,7 +136,7 @@ impl Hop {
             ),
             (
                 X_FORWARDED_PATH,
-                self.said(headers, &X_FORWARDED_PATH, path),
+                self.said(headers, &X_FORWARDED_PATH, || Edit::Remove),
             ),
             (
                 X_FORWARDED_PREFIX,
@@ -472,7 +469,6 @@ mod tests {
         let forward = Forward {
             client: hop.client(&map, &trusted()),
             authority: Some(&authority),
-            path: "/api/x",
             prefix: Some("/api"),
         };
         for (name, edit) in hop.forwarded(&map, &forward) {
@@ -505,12 +501,11 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "a.example"),
             ("x-forwarded-port", "8443"),
-            ("x-forwarded-path", "/api/x"),
             ("x-forwarded-prefix", "/api"),
         ] {
             assert_eq!(map[name], value, "{name}");
         }
-        assert!(!map.contains_key("forwarded"));
+        assert!(!map.contains_key("forwarded") && !map.contains_key("x-forwarded-path"));
     }
 
     #[test]

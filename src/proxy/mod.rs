@@ -6,6 +6,8 @@ pub mod connection;
 mod exchange;
 pub mod failure;
 mod forward;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 pub mod head;
 pub mod headers;
 pub mod local;
@@ -41,8 +43,8 @@ use access_log::AccessLog;
 use connection::Role;
 use exchange::{Attempt, Matched};
 use failure::Failure;
-use headers::{Hop, Instance, Scheme, Trust};
-use headers::{is_answer, request_hop_by_hop, response_hop_by_hop, switch};
+use headers::{Hop, Names, Scheme, Switch, Trust, is_answer};
+use headers::{Instance, request_hop_by_hop, response_hop_by_hop, switch};
 use request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use stats::Totals;
 use target::{Arrival, Head, Target, path_and_query};
@@ -191,11 +193,11 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         x: &mut Exchange,
     ) -> Result<()> {
-        let client = session.req_header();
-        let (version, switch) = (
-            client.version,
-            switch(&client.method, client.version, &client.headers),
-        );
+        let version = session.req_header().version;
+        let switch = x
+            .matched
+            .as_ref()
+            .map_or(Switch::None, |matched| matched.switch);
         if !is_answer(response.status, &response.headers, switch) {
             return Err(Error::new_up(failure::BAD_RESPONSE));
         }
@@ -281,10 +283,11 @@ impl Gateway {
     /// Everything that is decided before an endpoint is asked.
     fn judge(&self, session: &mut Session, x: &mut Exchange) -> Verdict {
         self.identify(session.req_header(), x);
-        if let Err(reply) = self.check_head(session) {
-            return Verdict::Reply(reply);
-        }
         let request = session.req_header();
+        let checked = match self.check_head(request) {
+            Ok(checked) => checked,
+            Err(reply) => return Verdict::Reply(reply),
+        };
         let head = Head {
             method: &request.method,
             uri: &request.uri,
@@ -298,7 +301,7 @@ impl Gateway {
             Ok(target) => target,
             Err(reply) => return Verdict::Reply(reply),
         };
-        match self.route(&target, request, x) {
+        match self.route(&target, request, checked, x) {
             Ok(()) => Verdict::Forward,
             Err(reply) => Verdict::Reply(reply),
         }
@@ -316,16 +319,15 @@ impl Gateway {
         x.request_id = Some(id);
     }
 
-    /// What the parsers before us let pass and the next might read otherwise.
-    fn check_head(&self, session: &Session) -> Result<(), Reply> {
-        let request = session.req_header();
+    /// What the next parser might take for something else than a header field.
+    fn check_head(&self, request: &RequestHeader) -> Result<(Switch, Names), Reply> {
         let switch = switch(&request.method, request.version, &request.headers);
-        request_hop_by_hop(&request.headers, switch)
+        let names = request_hop_by_hop(&request.headers, switch)
             .map_err(|nominated| reply::bad_request(nominated.to_string()))?;
         if self.shared.instance.is_loop(&request.headers) {
             return Err(reply::loop_detected());
         }
-        Ok(())
+        Ok((switch, names))
     }
 
     fn local(&self, x: &Exchange, path: &str) -> Option<Arc<dyn LocalService>> {
@@ -342,6 +344,7 @@ impl Gateway {
         &self,
         target: &Target<'_>,
         request: &RequestHeader,
+        checked: (Switch, Names),
         x: &mut Exchange,
     ) -> Result<(), Reply> {
         let table = self.shared.current.load();
@@ -358,7 +361,7 @@ impl Gateway {
             return Err(reply::no_service());
         };
         no_plain_text(&hit, target, &request.uri, x.is_secure())?;
-        let matched = self.enter(&hit, service, target, request, x);
+        let matched = self.enter(&hit, service, target, request, checked, x);
         let declared = forward::declared_length(&request.headers).unwrap_or(0);
         let limit = matched.body_bytes_max;
         x.matched = Some(matched);
@@ -375,6 +378,7 @@ impl Gateway {
         service: &Arc<Service>,
         target: &Target<'_>,
         request: &RequestHeader,
+        (switch, connection_only): (Switch, Names),
         x: &Exchange,
     ) -> Matched {
         let spec = hit.route().spec();
@@ -391,6 +395,8 @@ impl Gateway {
             service: Arc::clone(service),
             sent,
             stripped,
+            switch,
+            connection_only,
             key: forward::key(x, service, request, &target.path),
             body_bytes_max: spec.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(&self.shared.routes, service),

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod memory;
 pub mod record;
 mod redb;

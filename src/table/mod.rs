@@ -6,6 +6,8 @@
 
 mod certs;
 mod compile;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod hosts;
 mod normalize;
 pub mod oracle;

@@ -5,7 +5,8 @@
 //! by another spelling (RFC 3986 §6.2.2, with Kong's choices where the RFC leaves one):
 //!
 //! 1. `%XX` is decoded, except for reserved characters, which keep their encoding in upper case.
-//!    So `%2f` never becomes a segment border. An invalid `%zz` stays as it is.
+//!    So `%2f` never becomes a segment border. An invalid `%zz` stays as it is, and a digit that would
+//!    make it valid stays encoded: decoding once more yields nothing new.
 //! 2. Dot segments are removed (RFC 3986 §5.2.4); `..` at the root stays at the root.
 //! 3. Runs of `/` become one.
 //!
@@ -46,30 +47,46 @@ fn decode(path: &[u8]) -> Vec<u8> {
     let mut rest = path;
     while let Some((first, behind)) = rest.split_first() {
         rest = behind;
-        match (first, behind) {
-            (b'%', [high, low, behind @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(a), Some(b)) => {
-                    let byte = a << 4 | b;
-                    if RESERVED.contains(&byte) {
-                        out.extend_from_slice(&[
-                            b'%',
-                            high.to_ascii_uppercase(),
-                            low.to_ascii_uppercase(),
-                        ]);
-                    } else {
-                        out.push(byte);
-                    }
-                    rest = behind;
-                }
-                _ => out.push(b'%'),
-            },
-            _ => out.push(*first),
+        let digits = behind.split_first_chunk().filter(|_| *first == b'%');
+        let Some((digits, behind)) = digits else {
+            out.push(*first);
+            continue;
+        };
+        if let Some(byte) = byte(*digits) {
+            rest = behind;
+            push_decoded(byte, *digits, &mut out);
+        } else {
+            out.push(b'%');
         }
     }
     out
 }
 
-fn hex(digit: u8) -> Option<u8> {
+fn byte([high, low]: [u8; 2]) -> Option<u8> {
+    Some(hex(high)? << 4 | hex(low)?)
+}
+
+/// Decodes, unless that gave `byte` a meaning, or gave one to an invalid `%` before it: `%%34%31`
+/// must not become `%41`, which whoever is behind us would read as `A`.
+fn push_decoded(byte: u8, [high, low]: [u8; 2], out: &mut Vec<u8>) {
+    let completes = hex(byte).is_some() && ends_in_open_escape(out);
+    if RESERVED.contains(&byte) || completes {
+        out.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
+    } else {
+        out.push(byte);
+    }
+}
+
+/// Whether what was written ends in `%` or `%` and one digit. A kept escape has two.
+const fn ends_in_open_escape(out: &[u8]) -> bool {
+    match out {
+        [.., b'%'] => true,
+        [.., b'%', digit] => hex(*digit).is_some(),
+        _ => false,
+    }
+}
+
+const fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -193,6 +210,22 @@ mod tests {
         assert_eq!(text(&normalize(b"/a/%2e%2E/b")), "/b");
         assert_eq!(text(&normalize(b"/a/%2f%2Fb")), "/a/%2F%2Fb");
         assert_eq!(text(&normalize(b"/../../x")), "/x");
+    }
+
+    /// `%%32e` was sent on as `%2e`: a dot, for whoever decodes it next.
+    #[test]
+    fn an_invalid_escape_is_never_completed() {
+        for (path, normal) in [
+            ("/%%32e/x", "/%%32e/x"),
+            ("/%%32%65/x", "/%%32e/x"),
+            ("/%2%65/x", "/%2%65/x"),
+            ("/%%34%31", "/%%341"),
+            ("/%g%41", "/%gA"),
+            ("/%2F%41", "/%2FA"),
+        ] {
+            assert_eq!(text(&normalize(path.as_bytes())), normal);
+            assert_eq!(text(&normalize(normal.as_bytes())), normal);
+        }
     }
 
     proptest! {

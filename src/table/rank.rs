@@ -9,7 +9,8 @@
 //! 5. The shape of the path that matched: exact, then regex, then prefix.
 //! 6. `regex_priority`, among regex paths.
 //! 7. The length of the prefix or exact path.
-//! 8. The older route (`created_at`), then the greater id: what makes the order total.
+//! 8. The older route (`created_at`), then the greater id.
+//! 9. Among one route's own paths the one that is named first: what makes the order total.
 //!
 //! Without 1 and the exact shape this is the order that Kong documents. A route with several paths
 //! takes part once for each.

@@ -182,18 +182,20 @@ impl<'t> Candidate<'t> {
     /// Where it stands in the total order; less goes first.
     pub fn standing(&self) -> Standing {
         let (created, id) = self.0.route.age();
-        Standing(Reverse(self.0.rank), created, id)
+        Standing(Reverse(self.0.rank), created, id, self.0.position)
     }
 }
 
 /// A place in the total order of candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Standing(Reverse<Rank>, Timestamp, Reverse<Id>);
+pub struct Standing(Reverse<Rank>, Timestamp, Reverse<Id>, u16);
 
 /// One way into a route: one of its hosts with one of its paths. What the indexes hold.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) rank: Rank,
+    /// Of the path among the route's.
+    pub(super) position: u16,
     pub(super) test: PathTest,
     pub(super) port: Option<u16>,
     pub(super) route: Arc<Route>,
@@ -203,7 +205,11 @@ impl Entry {
     /// The total order of [`super::rank`]: `Less` stands first.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         let by_age = || self.route.age().cmp(&other.route.age());
-        other.rank.cmp(&self.rank).then_with(by_age)
+        other
+            .rank
+            .cmp(&self.rank)
+            .then_with(by_age)
+            .then(self.position.cmp(&other.position))
     }
 
     /// Whether the request is one of this route's, and how much of the path matched; the same

@@ -69,7 +69,7 @@ impl Router {
             return Err(Invalid::new("hosts", why));
         }
         let tests = paths(spec).map(test).collect::<Result<Vec<_>, _>>()?;
-        for ((key, test), path) in tests.into_iter().zip(paths(spec)) {
+        for ((position, (key, test)), path) in (0..).zip(tests).zip(paths(spec)) {
             let rank = Rank::new(spec, path);
             for host in hosts(spec) {
                 let port = host.and_then(HostPattern::port);
@@ -79,6 +79,7 @@ impl Router {
                     &key,
                     Entry {
                         rank,
+                        position,
                         test,
                         port,
                         route,

@@ -120,6 +120,7 @@ fn is_truthy(value: &Value) -> bool {
 
 /// Reads arbitrary bytes and merges what they expose; panics where a promise of this module breaks.
 /// The body of the fuzz target.
+#[cfg(any(fuzzing, test))]
 pub fn fuzz(bytes: &[u8]) {
     let Ok(document) = read(bytes) else { return };
     let member = Member {
