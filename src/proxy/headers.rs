@@ -602,6 +602,7 @@ mod tests {
 
     #[test]
     fn an_unwanted_switch_and_an_unknown_coding_are_no_answer() {
+        const CODING: &str = "transfer-encoding";
         let fits = |status: u16, fields, switch| {
             is_answer(
                 StatusCode::from_u16(status).unwrap(),
@@ -609,14 +610,13 @@ mod tests {
                 switch,
             )
         };
-        let coding = "transfer-encoding";
         assert!(fits(200, &[], Switch::None) && fits(101, &[], Switch::WebSocket));
-        assert!(fits(200, &[(coding, "Chunked")], Switch::None));
+        assert!(fits(200, &[(CODING, "Chunked")], Switch::None));
         assert!(!fits(101, &[], Switch::None));
         for codings in [
-            &[(coding, "gzip, chunked")][..],
-            &[(coding, "gzip")],
-            &[(coding, "chunked"); 2],
+            &[(CODING, "gzip, chunked")][..],
+            &[(CODING, "gzip")],
+            &[(CODING, "chunked"); 2],
         ] {
             assert!(!fits(200, codings, Switch::None), "{codings:?}");
         }
