@@ -1,6 +1,7 @@
 //! Tables of any size and requests to them, for the benches.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
+#![allow(clippy::indexing_slicing, reason = "JSON documents are indexed by key")]
 
 use std::sync::Arc;
 

@@ -254,7 +254,8 @@ impl Site<'_> {
         let limits = limits(&self.settings.limits);
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));
         let app = |_| Gateway::new(Arc::clone(shared), random_seed());
-        Ok(net::start(workers, &upstreams, limits, tls, app)?)
+        let totals = Some(shared.totals.clone());
+        Ok(net::start(workers, &upstreams, limits, tls, totals, app)?)
     }
 
     /// Reserves every address of the settings.

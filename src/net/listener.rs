@@ -121,10 +121,20 @@ impl Listeners {
             .and_then(|(_, socket)| socket.local_addr().ok());
         Ok(Bound {
             listeners: self.clone(),
-            entrance: Arc::new(entrance(spec)),
+            entrance: Arc::new(self.entrance(spec)),
             address: first.unwrap_or(spec.address),
             sockets,
         })
+    }
+
+    fn entrance(&self, spec: &Spec) -> Entrance {
+        let mut entrance = Entrance::new(spec.name.clone(), spec.scheme);
+        entrance.listener = spec.id;
+        entrance.role = spec.role;
+        entrance.proxy_protocol = spec.proxy_protocol;
+        let totals = self.0.shared.totals.as_ref();
+        entrance.totals = totals.map(|totals| totals.listener(&spec.name));
+        entrance
     }
 
     fn claim(&self, spec: &Spec) -> Result<Claim, BindError> {
@@ -176,9 +186,21 @@ impl Listeners {
     /// connections end at once, and requests under way end within `grace`. False: there is none.
     pub async fn remove(&self, id: Id, grace: Duration) -> bool {
         let removed = self.take(|open| open.entrance.listener == Some(id));
-        let found = !removed.is_empty();
+        let name = removed.first().map(|open| open.entrance.name.clone());
         self.drain(removed, grace).await;
-        found
+        if let Some(name) = &name {
+            self.forget(name);
+        }
+        name.is_some()
+    }
+
+    /// The counters of a name go with its last listener.
+    fn forget(&self, name: &str) {
+        let state = self.state();
+        let is_there = state.open.iter().any(|open| &*open.entrance.name == name);
+        if let (Some(totals), false) = (&self.0.shared.totals, is_there) {
+            totals.forget(name);
+        }
     }
 
     /// Ends every listener and resolves when the last connection has, at most `grace` later and
@@ -256,8 +278,11 @@ impl Listeners {
             .collect()
     }
 
-    async fn drain(&self, removed: Vec<Open>, grace: Duration) {
-        for open in &removed {
+    async fn drain(&self, mut removed: Vec<Open>, grace: Duration) {
+        for open in &mut removed {
+            // Each accept loop then has the last hold on its socket, and closes it the moment its
+            // queue is empty: what came after would be reset.
+            open.sockets.clear();
             open.entrance.drain();
             open.drains
                 .iter()
@@ -312,14 +337,6 @@ impl Bound {
         };
         self.listeners.state().open.push(open);
     }
-}
-
-fn entrance(spec: &Spec) -> Entrance {
-    let mut entrance = Entrance::new(spec.name.clone(), spec.scheme);
-    entrance.listener = spec.id;
-    entrance.role = spec.role;
-    entrance.proxy_protocol = spec.proxy_protocol;
-    entrance
 }
 
 impl std::fmt::Debug for Listeners {

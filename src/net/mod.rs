@@ -42,8 +42,11 @@ pub use tls::TlsConfigs;
 pub use trust::{TrustError, TrustStore};
 pub use worker::{Upstreams, Worker};
 
+use crate::proxy::stats::Totals;
+
 /// Starts `count` workers, at least one, each with an app of its own from `app`, and gives the
-/// handle that binds addresses for all of them. When the last handle is dropped, they end.
+/// handle that binds addresses for all of them. When the last handle is dropped, they end. `totals`
+/// counts connections by listener.
 ///
 /// # Errors
 /// The operating system gives no thread or no event queue.
@@ -52,6 +55,7 @@ pub fn start<A>(
     upstreams: &Upstreams,
     limits: Limits,
     tls: Arc<dyn TlsConfigs>,
+    totals: Option<Totals>,
     mut app: impl FnMut(usize) -> A,
 ) -> std::io::Result<Listeners>
 where
@@ -62,6 +66,7 @@ where
         admission: Arc::new(admission::Admission::new(&limits)),
         limits: Arc::new(limits),
         tls,
+        totals,
         stats: Arc::default(),
     });
     let hosts = (0..count.max(1)).map(|at| {

@@ -26,6 +26,7 @@ use crate::net::tls;
 use crate::net::tls::TlsConfigs;
 use crate::net::transport::Transport;
 use crate::proxy::connection::{Connection, Entrance, Scheme, TlsFacts, Traffic};
+use crate::proxy::stats::{ListenerTotals, Totals};
 
 /// After the last response, how long a client that is still sending is listened to, and how much
 /// of it is thrown away: closing at once would make the kernel send RST, and the client might
@@ -39,6 +40,8 @@ pub struct Shared {
     pub tls: Arc<dyn TlsConfigs>,
     pub stats: Arc<Stats>,
     pub admission: Arc<Admission>,
+    /// Counts connections by listener, where somebody reads it.
+    pub totals: Option<Totals>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -80,6 +83,7 @@ where
     /// Serves `accepted` until it ends.
     pub async fn serve(self: Arc<Self>, accepted: Accepted, door: Door) {
         let _place = accepted.place;
+        let _open = door.entrance.totals.as_ref().map(ListenerTotals::accept);
         let tcp = Tcp::new(accepted.stream);
         let stream = tcp.stream().clone();
         let watched = Arc::new(Watched::new(door.entrance.clone(), &stream));

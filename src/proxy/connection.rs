@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::headers::Hop;
+use super::stats::ListenerTotals;
 use crate::model::Id;
 
 /// What a listener speaks after any PROXY protocol header.
@@ -49,6 +50,8 @@ pub struct Entrance {
     pub role: Role,
     /// Every connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Counts its connections.
+    pub totals: Option<ListenerTotals>,
     draining: AtomicBool,
 }
 
@@ -60,6 +63,7 @@ impl Entrance {
             scheme,
             role: Role::Proxy,
             proxy_protocol: false,
+            totals: None,
             draining: AtomicBool::new(false),
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Role};
 use super::failure::Failure;
+use super::headers::{Names, Switch};
 use super::request_id::RequestId;
 use crate::metrics::InFlight;
 use crate::reply;
@@ -35,6 +36,10 @@ pub(super) struct Matched {
     pub(super) sent: Option<Vec<u8>>,
     /// Bytes of the normalised path that the route strips.
     pub(super) stripped: usize,
+    /// Whether the connection is to become a websocket.
+    pub(super) switch: Switch,
+    /// Fields that are for the client's connection only.
+    pub(super) connection_only: Names,
     /// What consistent hashing spreads by.
     pub(super) key: u64,
     pub(super) body_bytes_max: u64,

@@ -323,7 +323,7 @@ fn connecting(error: &Error) -> Option<Kind> {
         ErrorType::InvalidCert => Kind::Certificate,
         ErrorType::TLSHandshakeFailure
         | ErrorType::TLSWantX509Lookup
-        | ErrorType::HandshakeError => match causes(error).any(is_certificate) {
+        | ErrorType::HandshakeError => match is_about_certificate(error) {
             true => Kind::Certificate,
             false => Kind::TlsHandshake,
         },
@@ -352,6 +352,21 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
         Some(Some(inner)) => Some(inner as _),
         Some(None) | None => error.source(),
     }
+}
+
+/// pingora keeps rustls's error as the text of a context only.
+fn is_about_certificate(error: &Error) -> bool {
+    let told = |error: &Error| {
+        let context = error.context.as_ref();
+        context.is_some_and(|text| text.as_str().contains("invalid peer certificate"))
+    };
+    let inner = |cause: &(dyn StdError + 'static)| {
+        let boxed = cause.downcast_ref::<Box<Error>>().map(|error| &**error);
+        boxed
+            .or_else(|| cause.downcast_ref::<Error>())
+            .is_some_and(told)
+    };
+    told(error) || causes(error).any(|cause| inner(cause) || is_certificate(cause))
 }
 
 fn is_certificate(cause: &(dyn StdError + 'static)) -> bool {

@@ -9,7 +9,7 @@ use pingora::upstreams::peer::{ALPN, HttpPeer};
 
 use super::authority::authority as authority_of;
 use super::exchange::{Exchange, Matched};
-use super::headers::{Edit, Forward, Instance, Switch, impostors, request_hop_by_hop, switch};
+use super::headers::{Edit, Forward, Instance, Switch, impostors};
 use super::request_id::X_REQUEST_ID;
 use crate::model::{self, HashOn, Protocol};
 use crate::table::{Service, authority};
@@ -87,13 +87,14 @@ pub(super) fn prepare(
     let Some(matched) = &x.matched else {
         return Ok(());
     };
+    forget_spelling(request)?;
     retarget(matched, request)?;
     announce(x, matched, hop, client, request)?;
     request.insert_header(VIA, instance.via(&client.headers, client.version))?;
     if let Some(id) = &x.request_id {
         request.insert_header(X_REQUEST_ID, id.as_header().clone())?;
     }
-    strip(client, request);
+    strip(matched, request);
     host(x, matched, client, request)
 }
 
@@ -101,7 +102,7 @@ pub(super) fn prepare(
 fn retarget(matched: &Matched, request: &mut RequestHeader) -> pingora::Result<()> {
     match &matched.sent {
         Some(sent) => request.set_raw_path(sent),
-        None if request.uri.authority().is_some() => {
+        None if is_absolute(request) => {
             let path = request
                 .uri
                 .path_and_query()
@@ -111,6 +112,12 @@ fn retarget(matched: &Matched, request: &mut RequestHeader) -> pingora::Result<(
         }
         None => Ok(()),
     }
+}
+
+/// pingora keeps the authority of HTTP/1's absolute form beside the URI.
+fn is_absolute(request: &RequestHeader) -> bool {
+    let target = request.raw_path();
+    request.uri.authority().is_some() || !(target.starts_with(b"/") || target == b"*")
 }
 
 /// Who asks, and how it came here.
@@ -128,7 +135,6 @@ fn announce(
     let forward = Forward {
         client: x.client,
         authority: authority.as_ref(),
-        path,
         prefix: path
             .get(..matched.stripped)
             .filter(|prefix| !prefix.is_empty()),
@@ -147,15 +153,23 @@ fn announce(
 }
 
 /// What was meant for the client's connection only.
-fn strip(client: &RequestHeader, request: &mut RequestHeader) {
-    let switch = switch(&client.method, client.version, &client.headers);
-    for name in request_hop_by_hop(&client.headers, switch).unwrap_or_default() {
-        request.remove_header(&name);
+fn strip(matched: &Matched, request: &mut RequestHeader) {
+    for name in &matched.connection_only {
+        request.remove_header(name);
     }
-    if switch == Switch::None {
+    if matched.switch == Switch::None {
         request.remove_header(&CONNECTION);
         request.remove_header(&UPGRADE);
     }
+}
+
+/// Gives up the spelling of the client's header names, which mean the same in any case (RFC 9110
+/// §5.1): pingora keeps it in a second map, and every change would be made in both.
+fn forget_spelling(request: &mut RequestHeader) -> pingora::Result<()> {
+    let empty = RequestHeader::build_no_case(request.method.clone(), b"/", None)?;
+    let owned = http::request::Parts::from(std::mem::replace(request, empty));
+    *request = RequestHeader::from(owned);
+    Ok(())
 }
 
 /// The Host that is sent: the client's, the pool's, the endpoint's or the service's.

@@ -22,7 +22,7 @@ pub fn head(bytes: &[u8]) {
             .collect::<Vec<_>>()
     };
     let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
-    match framing {
+    match framing.framing {
         Framing::None => assert!(lengths.is_empty() && codings.is_empty()),
         Framing::Length(length) => {
             let [text] = lengths.as_slice() else {

@@ -9,7 +9,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::authority::Authority;
@@ -69,8 +69,6 @@ pub struct Forward<'a> {
     /// As [`Hop::client`] found it.
     pub client: IpAddr,
     pub authority: Option<&'a Authority<'a>>,
-    /// Without the query.
-    pub path: &'a str,
     /// The part of the path that the route cut off; `/` and nothing are alike.
     pub prefix: Option<&'a str>,
 }
@@ -119,7 +117,6 @@ impl Hop {
         let proto = || Edit::Set(HeaderValue::from_static(scheme));
         let host = || text_or_remove(forward.authority.map(|authority| &*authority.host));
         let port = || Edit::Set(self.port_text.clone());
-        let path = || text_or_remove(Some(forward.path));
         let prefix =
             || text_or_remove(forward.prefix.filter(|prefix| !matches!(*prefix, "" | "/")));
         [
@@ -139,7 +136,7 @@ impl Hop {
             ),
             (
                 X_FORWARDED_PATH,
-                self.said(headers, &X_FORWARDED_PATH, path),
+                self.said(headers, &X_FORWARDED_PATH, || Edit::Remove),
             ),
             (
                 X_FORWARDED_PREFIX,
@@ -331,6 +328,20 @@ pub fn switch(method: &Method, version: Version, headers: &HeaderMap) -> Switch 
     }
 }
 
+/// Whether a response answers what was asked. A switch that nobody wanted would turn the connection
+/// into something that neither side meant, and a coding that was not taken off would frame the body
+/// otherwise than we do (RFC 9112 §6.1).
+pub fn is_answer(status: StatusCode, headers: &HeaderMap, switch: Switch) -> bool {
+    let switched = status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let known = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    known && (!switched || switch == Switch::WebSocket)
+}
+
 /// A field that `Connection` may not name: the message could not be framed, routed or trusted
 /// without it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -458,7 +469,6 @@ mod tests {
         let forward = Forward {
             client: hop.client(&map, &trusted()),
             authority: Some(&authority),
-            path: "/api/x",
             prefix: Some("/api"),
         };
         for (name, edit) in hop.forwarded(&map, &forward) {
@@ -491,12 +501,11 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "a.example"),
             ("x-forwarded-port", "8443"),
-            ("x-forwarded-path", "/api/x"),
             ("x-forwarded-prefix", "/api"),
         ] {
             assert_eq!(map[name], value, "{name}");
         }
-        assert!(!map.contains_key("forwarded"));
+        assert!(!map.contains_key("forwarded") && !map.contains_key("x-forwarded-path"));
     }
 
     #[test]
@@ -589,6 +598,28 @@ mod tests {
 
     fn asks(fields: &[(&'static str, &str)]) -> Switch {
         switch(&Method::GET, Version::HTTP_11, &headers(fields))
+    }
+
+    #[test]
+    fn an_unwanted_switch_and_an_unknown_coding_are_no_answer() {
+        const CODING: &str = "transfer-encoding";
+        let fits = |status: u16, fields, switch| {
+            is_answer(
+                StatusCode::from_u16(status).unwrap(),
+                &headers(fields),
+                switch,
+            )
+        };
+        assert!(fits(200, &[], Switch::None) && fits(101, &[], Switch::WebSocket));
+        assert!(fits(200, &[(CODING, "Chunked")], Switch::None));
+        assert!(!fits(101, &[], Switch::None));
+        for codings in [
+            &[(CODING, "gzip, chunked")][..],
+            &[(CODING, "gzip")],
+            &[(CODING, "chunked"); 2],
+        ] {
+            assert!(!fits(200, codings, Switch::None), "{codings:?}");
+        }
     }
 
     #[test]

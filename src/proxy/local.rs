@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
 use crate::reply;
@@ -62,9 +63,10 @@ pub(super) async fn write(session: &mut Session, response: Response<Bytes>) -> p
         header.insert_header(http::header::CONTENT_LENGTH, length)?;
     }
     let silent = body.is_empty() || is_head;
-    session
-        .write_response_header(Box::new(header), silent)
-        .await?;
+    // As a task: the plain call does not tell HTTP/2 that the header is all, and gRPC clients take a
+    // status in the header for one only where it is.
+    let head = HttpTask::Header(Box::new(header), silent);
+    session.write_response_tasks(vec![head]).await?;
     if !silent {
         session.write_response_body(Some(body), true).await?;
     }

@@ -23,6 +23,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -42,7 +43,8 @@ use access_log::AccessLog;
 use connection::Role;
 use exchange::{Attempt, Matched};
 use failure::Failure;
-use headers::{Hop, Instance, Scheme, Trust, request_hop_by_hop, response_hop_by_hop, switch};
+use headers::{Hop, Names, Scheme, Switch, Trust, is_answer};
+use headers::{Instance, request_hop_by_hop, response_hop_by_hop, switch};
 use request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use stats::Totals;
 use target::{Arrival, Head, Target, path_and_query};
@@ -191,6 +193,14 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         x: &mut Exchange,
     ) -> Result<()> {
+        let version = session.req_header().version;
+        let switch = x
+            .matched
+            .as_ref()
+            .map_or(Switch::None, |matched| matched.switch);
+        if !is_answer(response.status, &response.headers, switch) {
+            return Err(Error::new_up(failure::BAD_RESPONSE));
+        }
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
             return Ok(());
@@ -198,13 +208,16 @@ impl ProxyHttp for Gateway {
         // Ours to say: the endpoint's version ends at its own connection (RFC 9112 §2.3).
         response.set_version(http::Version::HTTP_11);
         x.answered(response.status, Instant::now());
-        let client = session.req_header();
-        let switch = switch(&client.method, client.version, &client.headers);
         for name in response_hop_by_hop(&response.headers, switch) {
             response.remove_header(&name);
         }
         if let Some(id) = &x.request_id {
             response.insert_header(X_REQUEST_ID, id.as_header().clone())?;
+        }
+        if version == http::Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
+            // It knows no chunks (RFC 9112 §6.1): the body ends with the connection.
+            response.remove_header(&TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         x.close_if_draining(session);
         Ok(())
@@ -270,10 +283,11 @@ impl Gateway {
     /// Everything that is decided before an endpoint is asked.
     fn judge(&self, session: &mut Session, x: &mut Exchange) -> Verdict {
         self.identify(session.req_header(), x);
-        if let Err(reply) = self.check_head(session) {
-            return Verdict::Reply(reply);
-        }
         let request = session.req_header();
+        let checked = match self.check_head(request) {
+            Ok(checked) => checked,
+            Err(reply) => return Verdict::Reply(reply),
+        };
         let head = Head {
             method: &request.method,
             uri: &request.uri,
@@ -287,7 +301,7 @@ impl Gateway {
             Ok(target) => target,
             Err(reply) => return Verdict::Reply(reply),
         };
-        match self.route(&target, request, x) {
+        match self.route(&target, request, checked, x) {
             Ok(()) => Verdict::Forward,
             Err(reply) => Verdict::Reply(reply),
         }
@@ -305,16 +319,15 @@ impl Gateway {
         x.request_id = Some(id);
     }
 
-    /// What the parsers before us let pass and the next might read otherwise.
-    fn check_head(&self, session: &Session) -> Result<(), Reply> {
-        let request = session.req_header();
+    /// What the next parser might take for something else than a header field.
+    fn check_head(&self, request: &RequestHeader) -> Result<(Switch, Names), Reply> {
         let switch = switch(&request.method, request.version, &request.headers);
-        request_hop_by_hop(&request.headers, switch)
+        let names = request_hop_by_hop(&request.headers, switch)
             .map_err(|nominated| reply::bad_request(nominated.to_string()))?;
         if self.shared.instance.is_loop(&request.headers) {
             return Err(reply::loop_detected());
         }
-        Ok(())
+        Ok((switch, names))
     }
 
     fn local(&self, x: &Exchange, path: &str) -> Option<Arc<dyn LocalService>> {
@@ -331,6 +344,7 @@ impl Gateway {
         &self,
         target: &Target<'_>,
         request: &RequestHeader,
+        checked: (Switch, Names),
         x: &mut Exchange,
     ) -> Result<(), Reply> {
         let table = self.shared.current.load();
@@ -347,7 +361,7 @@ impl Gateway {
             return Err(reply::no_service());
         };
         no_plain_text(&hit, target, &request.uri, x.is_secure())?;
-        let matched = self.enter(&hit, service, target, request, x);
+        let matched = self.enter(&hit, service, target, request, checked, x);
         let declared = forward::declared_length(&request.headers).unwrap_or(0);
         let limit = matched.body_bytes_max;
         x.matched = Some(matched);
@@ -364,6 +378,7 @@ impl Gateway {
         service: &Arc<Service>,
         target: &Target<'_>,
         request: &RequestHeader,
+        (switch, connection_only): (Switch, Names),
         x: &Exchange,
     ) -> Matched {
         let spec = hit.route().spec();
@@ -380,6 +395,8 @@ impl Gateway {
             service: Arc::clone(service),
             sent,
             stripped,
+            switch,
+            connection_only,
             key: forward::key(x, service, request, &target.path),
             body_bytes_max: spec.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(&self.shared.routes, service),

@@ -17,6 +17,8 @@ use super::wait::PATIENCE;
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    /// Nothing came behind the header, not even an empty frame: gRPC's "trailers-only".
+    pub ended_with_head: bool,
     pub body: Vec<u8>,
     pub trailers: HeaderMap,
 }
@@ -130,6 +132,7 @@ async fn exchange(
         output.send_trailers(trailers)?;
     }
     let (head, mut input) = response.await?.into_parts();
+    let ended_with_head = input.is_end_stream();
     let mut body = Vec::new();
     while let Some(data) = input.data().await {
         let data = data?;
@@ -140,6 +143,7 @@ async fn exchange(
     Ok(Answer {
         status: head.status.as_u16(),
         headers: head.headers,
+        ended_with_head,
         body,
         trailers,
     })

@@ -103,7 +103,7 @@ fn a_service_that_moves_is_followed_at_once() {
 
 #[test]
 fn a_transaction_is_seen_as_a_whole_or_not_at_all() {
-    let (gateway, mut admin, mut kept, _origin) = prepared();
+    let (gateway, mut admin, _kept, _origin) = prepared();
     let half = json!({"operations": [
         {"op": "create", "kind": "route", "document": {"name": "x", "service": "s", "paths": ["/x"]}},
         {"op": "create", "kind": "route", "document": {"name": "y", "service": "missing", "paths": ["/y"]}},
@@ -111,6 +111,17 @@ fn a_transaction_is_seen_as_a_whole_or_not_at_all() {
     let refused = api(&mut admin, "POST", "/api/transactions", &half);
     assert!(matches!(refused.status, 404 | 422), "{}", refused.text());
     assert_eq!(gateway.get("/x").status, 404);
+    let create = |name: &str| {
+        let route = json!({"name": name, "service": "s", "paths": ["/it"]});
+        json!({"op": "create", "kind": "route", "document": route})
+    };
+    let delete = |name: &str| json!({"op": "delete", "kind": "route", "name": name});
+    write(
+        &mut admin,
+        "POST",
+        "/api/transactions",
+        json!({"operations": [create("r0")]}),
+    );
     let address = gateway.http();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = std::sync::Arc::clone(&stop);
@@ -123,15 +134,6 @@ fn a_transaction_is_seen_as_a_whole_or_not_at_all() {
             asked += 1;
         }
     });
-    let create = |name: &str| json!({"op": "create", "kind": "route", "document": {"name": name, "service": "s", "paths": ["/it"]}});
-    let delete = |name: &str| json!({"op": "delete", "kind": "route", "name": name});
-    write(
-        &mut admin,
-        "POST",
-        "/api/transactions",
-        json!({"operations": [create("r0")]}),
-    );
-    let watching = (watching, kept.pop());
     for n in 0..WRITES {
         let (old, new) = (format!("r{n}"), format!("r{}", n + 1));
         write(
@@ -142,7 +144,7 @@ fn a_transaction_is_seen_as_a_whole_or_not_at_all() {
         );
     }
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
-    watching.0.join().unwrap();
+    watching.join().unwrap();
 }
 
 #[test]

@@ -82,16 +82,19 @@ fn a_post_is_never_sent_twice() {
 }
 
 #[test]
-fn a_service_without_retries_is_asked_once() {
+fn a_service_is_asked_once_and_as_often_again_as_it_allows() {
     let gateway = Gateway::start();
     let bad = [0, 1].map(|_| Origin::start(|_| Act::Close));
     gateway.balance("a", lenient(), &[bad[0].address(), bad[1].address()]);
     let seen = || bad.iter().map(|origin| origin.seen().len()).sum::<usize>();
     assert_eq!(send(&gateway, "GET", b"").status, 502);
-    assert_eq!(seen(), 2, "each once");
-    gateway.patch("services", "a", json!({"retries": 0}));
-    assert_eq!(send(&gateway, "GET", b"").status, 502);
-    assert_eq!(seen(), 3);
+    assert_eq!(seen(), 6, "once, and five times more by default");
+    for (retries, more) in [(0, 1), (2, 3)] {
+        gateway.patch("services", "a", json!({"retries": retries}));
+        let before = seen();
+        assert_eq!(send(&gateway, "GET", b"").status, 502);
+        assert_eq!(seen() - before, more);
+    }
 }
 
 #[test]

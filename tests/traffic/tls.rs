@@ -34,13 +34,14 @@ fn shows(gateway: &Gateway, made: &Made, name: &str) -> bool {
 fn the_most_specific_name_chooses_the_certificate() {
     let gateway = Gateway::start();
     let exact = names::certificate(&["a.example"]);
-    let wildcard = names::certificate(&["a.example", "b.example", "c.b.example", "other"]);
+    let wildcard = names::certificate(&["a.example", "b.example", "c.b.example", "d.test"]);
     stored(&gateway, &exact, &["a.example"]);
-    stored(&gateway, &wildcard, &["*.example", "*"]);
+    stored(&gateway, &wildcard, &["*.example", "d.*"]);
     assert!(shows(&gateway, &exact, "a.example"));
     assert!(!shows(&gateway, &wildcard, "a.example"));
     assert!(shows(&gateway, &wildcard, "b.example"));
     assert!(shows(&gateway, &wildcard, "c.b.example"));
+    assert!(shows(&gateway, &wildcard, "d.test"));
 }
 
 #[test]

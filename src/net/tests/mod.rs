@@ -209,7 +209,15 @@ impl Setup {
             idle_connections: 8,
             attempts: 1,
         };
-        let listeners = start(self.workers, &upstreams, self.limits, names.clone(), app).unwrap();
+        let listeners = start(
+            self.workers,
+            &upstreams,
+            self.limits,
+            names.clone(),
+            None,
+            app,
+        )
+        .unwrap();
         Gateway {
             listeners,
             hold,

@@ -1,0 +1,240 @@
+//! The commands beside `run`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::client;
+use crate::support::names;
+use crate::support::origin::Origin;
+use crate::support::process::{FREE_PORTS, Process, run};
+use crate::support::wait::{self, PATIENCE};
+
+/// A registry with an entity of every kind.
+fn furnished(folder: &Path) {
+    let process = Process::start(folder);
+    let made = names::certificate(&["a.example"]);
+    let certificate = "00000000-0000-4000-8000-000000000001";
+    let create =
+        |kind: &str, document: Value| json!({"op": "create", "kind": kind, "document": document});
+    let operations = json!([
+        create(
+            "namespace",
+            json!({"name": "blue", "comment": "for \"tests\": # not a comment"})
+        ),
+        create(
+            "pool",
+            json!({"name": "p", "algorithm": "least_connections", "active": {"path": "/health"}})
+        ),
+        create(
+            "endpoint",
+            json!({"pool": "p", "address": "127.0.0.1:9", "weight": 7})
+        ),
+        create(
+            "service",
+            json!({"name": "s", "host": "p", "tags": ["no", "1e3", "~"]})
+        ),
+        create(
+            "service",
+            json!({"name": "s", "namespace": "blue", "url": "https://127.0.0.1:9/base"})
+        ),
+        create(
+            "route",
+            json!({"name": "r", "service": "s", "paths": ["~/a/(?<x>\\d+)$", "/b"], "hosts": ["*.example"],
+            "headers": {"x-y": ["1", "2"]}, "methods": ["GET"], "rewrite": "/c/${x}"})
+        ),
+        create(
+            "certificate",
+            json!({"id": certificate, "cert": made.cert, "key": made.key})
+        ),
+        create(
+            "sni",
+            json!({"name": "a.example", "certificate": certificate})
+        ),
+    ]);
+    let answer = process.api(
+        "POST",
+        "/api/transactions",
+        &json!({"operations": operations}),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    process.stop();
+}
+
+#[track_caller]
+fn succeeds(folder: &Path, args: &[&str]) -> String {
+    let ended = run(folder, args, FREE_PORTS);
+    assert_eq!((ended.code, ended.errors.len()), (Some(0), 0), "{ended:?}");
+    ended.out
+}
+
+#[test]
+fn what_is_exported_and_imported_is_exported_again() {
+    let folder = tempfile::tempdir().unwrap();
+    furnished(folder.path());
+    for format in ["yaml", "json"] {
+        let export = |data: &str| {
+            succeeds(
+                folder.path(),
+                &["--data", data, "export", "--format", format],
+            )
+        };
+        let exported = export("data");
+        assert!(exported.contains("PRIVATE KEY"), "it is a backup");
+        let document = format!("all.{format}");
+        succeeds(
+            folder.path(),
+            &["--data", "data", "export", &document, "--format", format],
+        );
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join(&document)).unwrap(),
+            exported
+        );
+        let copy = format!("copy-{format}");
+        for _ in 0..2 {
+            let told = succeeds(
+                folder.path(),
+                &["--data", &copy, "import", &document, "--replace"],
+            );
+            assert!(told.contains("entities are in the registry"), "{told}");
+        }
+        assert_eq!(
+            without_revisions(&export(&copy)),
+            without_revisions(&exported)
+        );
+    }
+}
+
+/// Revisions and times say when an entity was written here.
+fn without_revisions(document: &str) -> Vec<&str> {
+    let told = |line: &&str| {
+        !["revision", "updated_at", "created_at"]
+            .iter()
+            .any(|key| line.contains(key))
+    };
+    document.lines().filter(told).collect()
+}
+
+#[test]
+fn an_import_that_cannot_run_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    furnished(folder.path());
+    let before = succeeds(folder.path(), &["--data", "data", "export"]);
+    for (document, says) in [
+        (
+            "{\"sluicegate\": 1, \"entities\": [{\"kind\": \"route\", \"paths\": [\"~/(\"]}]}",
+            "regex",
+        ),
+        ("{\"sluicegate\": 9, \"entities\": []}", "format 9"),
+        ("sluicegate: 1\nentities: [", "bad.yaml"),
+    ] {
+        std::fs::write(folder.path().join("bad.yaml"), document).unwrap();
+        let ended = run(
+            folder.path(),
+            &["--data", "data", "import", "bad.yaml"],
+            FREE_PORTS,
+        );
+        assert_eq!(ended.code, Some(65), "{ended:?}");
+        assert!(ended.errors.concat().contains(says), "{says}: {ended:?}");
+    }
+    assert_eq!(
+        succeeds(folder.path(), &["--data", "data", "export"]),
+        before
+    );
+}
+
+#[test]
+fn check_tells_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    furnished(folder.path());
+    let told = succeeds(folder.path(), &["--data", "data", "check"]);
+    assert!(
+        told.contains("2 services") && told.contains("1 routes"),
+        "{told}"
+    );
+    assert!(told.contains("settings and registry are fine"), "{told}");
+}
+
+#[test]
+fn version_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = succeeds(folder.path(), &["version"]);
+    assert_eq!(told, format!("sluicegate {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "it makes nothing"
+    );
+}
+
+#[test]
+fn a_word_that_is_no_command_is_a_mistake_of_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = run(folder.path(), &["serve"], FREE_PORTS);
+    assert!(matches!(ended.code, Some(2 | 64)), "{ended:?}");
+    assert!(ended.errors.concat().contains("serve"));
+}
+
+#[test]
+fn the_demo_does_what_it_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Process::spawn(folder.path(), &["demo"], FREE_PORTS);
+    wait::until(PATIENCE, "it has told all", || {
+        demo.out().contains("Ctrl-C")
+    });
+    let told = demo.out();
+    let urls = told
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("http://127.0.0.1:"));
+    let urls: Vec<_> = urls.filter_map(|rest| rest.split_once('/')).collect();
+    let find = |path: &str| {
+        let (port, path) = urls
+            .iter()
+            .find(|(_, of)| of.starts_with(path))
+            .unwrap_or_else(|| panic!("{path}: {told}"));
+        (
+            ([127, 0, 0, 1], port.parse::<u16>().unwrap()).into(),
+            format!("/{path}"),
+        )
+    };
+    let (http, path) = find("greetings");
+    let greeting = client::get(http, "h", &path).json();
+    assert_eq!(greeting["hello"], "from the greetings service");
+    let (http, path) = find("users/users/7");
+    assert_eq!(client::get(http, "h", &path).json()["name"], "Ada");
+    // The dialect's three lines: add, refresh, use.
+    let (dialect, service) = find("service");
+    let data = told
+        .lines()
+        .find(|line| line.contains("name_service"))
+        .unwrap();
+    let body = data.split('\'').nth(1).unwrap();
+    let mut caller = client::Client::connect(dialect);
+    let fields = [("content-type", "application/json")];
+    let added = caller
+        .request("POST", &service, "h", &fields, body.as_bytes())
+        .unwrap();
+    assert_eq!(added.status, 200, "{}", added.text());
+    let refreshed = caller.request("PATCH", "/services", "h", &[], b"").unwrap();
+    assert_eq!(refreshed.text(), "true");
+    let (dialect, path) = find("people");
+    assert_eq!(client::get(dialect, "h", &path).json()["name"], "Ada");
+    demo.stop();
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is kept"
+    );
+}
+
+#[test]
+fn a_service_registered_by_hand_survives_in_a_copy() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Origin::saying("hello"));
+    let process = Process::start(folder.path());
+    process.serve("a", origin.address());
+    process.stop();
+    succeeds(folder.path(), &["--data", "data", "export", "all.yaml"]);
+    succeeds(folder.path(), &["--data", "copy", "import", "all.yaml"]);
+    let process = Process::start_with(folder.path(), &["--data", "copy"], FREE_PORTS);
+    assert_eq!(process.get("/a").text(), "hello");
+}
