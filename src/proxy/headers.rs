@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn an_unwanted_switch_and_an_unknown_coding_are_no_answer() {
-        let fits = |status: u16, fields, switch| {
+        let fits = |status: u16, fields: &[(&'static str, &str)], switch| {
             is_answer(
                 StatusCode::from_u16(status).unwrap(),
                 &headers(fields),
@@ -613,13 +613,10 @@ mod tests {
         assert!(fits(200, &[], Switch::None) && fits(101, &[], Switch::WebSocket));
         assert!(fits(200, &[(coding, "Chunked")], Switch::None));
         assert!(!fits(101, &[], Switch::None));
-        for codings in [
-            &[(coding, "gzip, chunked")][..],
-            &[(coding, "gzip")],
-            &[(coding, "chunked"); 2],
-        ] {
-            assert!(!fits(200, codings, Switch::None), "{codings:?}");
-        }
+        assert!(!fits(200, &[(coding, "gzip, chunked")], Switch::None));
+        assert!(!fits(200, &[(coding, "gzip")], Switch::None));
+        let twice = [(coding, "chunked"), (coding, "chunked")];
+        assert!(!fits(200, &twice, Switch::None));
     }
 
     #[test]

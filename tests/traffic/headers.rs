@@ -54,7 +54,6 @@ fn the_origin_learns_who_asked_for_what_and_through_whom() {
         ("X-Real-IP", "127.0.0.1"),
         ("X-Forwarded-Proto", "http"),
         ("X-Forwarded-Host", "shop.example"),
-        ("X-Forwarded-Path", "/a/x"),
         ("X-Forwarded-Prefix", "/a"),
     ] {
         assert_eq!(values(&seen, name), [value], "{name}");
@@ -81,14 +80,13 @@ fn a_stranger_is_not_believed() {
         ("X-Real-IP", "127.0.0.1"),
         ("X-Forwarded-Proto", "http"),
         ("X-Forwarded-Host", "shop.example"),
-        ("X-Forwarded-Path", "/a/x"),
         ("X-Forwarded-Prefix", "/a"),
     ] {
         assert_eq!(values(&seen, name), [value], "{name}");
     }
     assert_ne!(values(&seen, "X-Forwarded-Port"), ["1"]);
     assert_ne!(seen.header("x-request-id"), Some("mine-0123456789"));
-    for name in ["Forwarded", "X_Forwarded_For"] {
+    for name in ["Forwarded", "X-Forwarded-Path", "X_Forwarded_For"] {
         assert_eq!(seen.header(name), None, "{name}");
     }
 }
