@@ -79,6 +79,14 @@ const VAGUE_FILES: &[&str] = &[
     "utils", "util", "common", "helper", "helpers", "manager", "types",
 ];
 const VAGUE_FUNCTIONS: &[&str] = &["fn get_", "fn do_", "fn handle_", "fn process_"];
+/// Files whose vague names are another crate's, with the reason.
+const VAGUE_EXCEPT: &[(&str, &str)] = &[
+    ("net/io.rs", "pingora's I/O traits name their methods so"),
+    (
+        "net/streams.rs",
+        "pingora's HttpServerApp names its method so",
+    ),
+];
 
 const LINES_MAX: usize = 600;
 /// Files allowed past `LINES_MAX`, with the reason.
@@ -232,13 +240,12 @@ fn pure_files_take_time_chance_and_io_as_arguments() {
 
 #[test]
 fn names_say_something() {
-    sweep(|_, line| {
+    sweep(|source, line| {
         let vague = VAGUE_FUNCTIONS
             .iter()
             .find(|prefix| line.contains(**prefix))?;
-        Some(format!(
-            "`{vague}…`: begin with a verb that means something"
-        ))
+        let excepted = VAGUE_EXCEPT.iter().any(|(file, _)| *file == source.name);
+        (!excepted).then(|| format!("`{vague}…`: begin with a verb that means something"))
     });
     for source in sources() {
         let vague = source

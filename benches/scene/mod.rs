@@ -1,5 +1,8 @@
 //! Tables of any size and requests to them, for the benches.
 
+#![allow(dead_code, reason = "each bench uses a part of it")]
+#![allow(clippy::indexing_slicing, reason = "JSON documents are indexed by key")]
+
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -14,7 +17,7 @@ const ASKED: usize = 1024;
 
 /// What the routes of a table look like, and the requests made to it.
 #[derive(Clone, Copy, Debug)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// One path prefix each; every request finds its route.
     Prefix,
     /// The same routes; no request finds any.
@@ -30,7 +33,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub(crate) const ALL: [(&'static str, Self); 6] = [
         ("prefix", Self::Prefix),
         ("miss", Self::Miss),
         ("regex", Self::Regex),
@@ -74,13 +77,13 @@ impl Shape {
 }
 
 /// A snapshot of `count` routes to one service, and what compiles it.
-pub struct Scene {
-    pub snapshot: Snapshot,
-    pub compiler: Compiler,
+pub(crate) struct Scene {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) compiler: Compiler,
 }
 
 impl Scene {
-    pub fn new(shape: Shape, count: usize) -> Self {
+    pub(crate) fn new(shape: Shape, count: usize) -> Self {
         let service =
             json!({"id": Id::derived("service"), "name": "s", "host": "127.0.0.1", "port": 80});
         let service = Change::Create(entity(Kind::Service, service));
@@ -94,7 +97,7 @@ impl Scene {
         Self { snapshot, compiler }
     }
 
-    pub fn table(&self) -> Table {
+    pub(crate) fn table(&self) -> Table {
         let (table, problems) = self.compiler.full(&self.snapshot, &Resolved::default());
         assert!(problems.is_empty(), "{problems:?}");
         table
@@ -109,7 +112,7 @@ fn entity(kind: Kind, document: Value) -> Arc<Entity> {
 }
 
 /// The `n`th route.
-pub fn route(shape: Shape, n: usize) -> Arc<Entity> {
+pub(crate) fn route(shape: Shape, n: usize) -> Arc<Entity> {
     let mut document = shape.attributes(n);
     document["id"] = json!(Id::derived(&format!("route {n}")));
     document["service"] = json!(Id::derived("service"));
@@ -117,14 +120,14 @@ pub fn route(shape: Shape, n: usize) -> Arc<Entity> {
 }
 
 /// Requests, spread evenly over `count` routes.
-pub struct Asked {
+pub(crate) struct Asked {
     all: Vec<(String, String)>,
     headers: HeaderMap,
     next: usize,
 }
 
 impl Asked {
-    pub fn new(shape: Shape, count: usize) -> Self {
+    pub(crate) fn new(shape: Shape, count: usize) -> Self {
         let number = |n: usize| n.wrapping_mul(7919) % count;
         Self {
             all: (0..ASKED).map(|n| shape.host_and_path(number(n))).collect(),
@@ -133,9 +136,12 @@ impl Asked {
         }
     }
 
-    pub fn next(&mut self) -> Question<'_> {
+    pub(crate) fn question(&mut self) -> Question<'_> {
         self.next = (self.next + 1) % ASKED;
-        let (host, path) = &self.all[self.next];
+        let (host, path) = self
+            .all
+            .get(self.next)
+            .expect("a position below the length");
         Question {
             method: &Method::GET,
             host,

@@ -602,21 +602,24 @@ mod tests {
 
     #[test]
     fn an_unwanted_switch_and_an_unknown_coding_are_no_answer() {
-        let fits = |status: u16, fields: &[(&'static str, &str)], switch| {
+        const CODING: &str = "transfer-encoding";
+        let fits = |status: u16, fields, switch| {
             is_answer(
                 StatusCode::from_u16(status).unwrap(),
                 &headers(fields),
                 switch,
             )
         };
-        let coding = "transfer-encoding";
         assert!(fits(200, &[], Switch::None) && fits(101, &[], Switch::WebSocket));
-        assert!(fits(200, &[(coding, "Chunked")], Switch::None));
+        assert!(fits(200, &[(CODING, "Chunked")], Switch::None));
         assert!(!fits(101, &[], Switch::None));
-        assert!(!fits(200, &[(coding, "gzip, chunked")], Switch::None));
-        assert!(!fits(200, &[(coding, "gzip")], Switch::None));
-        let twice = [(coding, "chunked"), (coding, "chunked")];
-        assert!(!fits(200, &twice, Switch::None));
+        for codings in [
+            &[(CODING, "gzip, chunked")][..],
+            &[(CODING, "gzip")],
+            &[(CODING, "chunked"); 2],
+        ] {
+            assert!(!fits(200, codings, Switch::None), "{codings:?}");
+        }
     }
 
     #[test]

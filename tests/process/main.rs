@@ -1,5 +1,12 @@
 //! The built binary: how it starts, what it says where it cannot, what survives its end.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
