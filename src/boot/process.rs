@@ -45,28 +45,40 @@ const SUCCESSOR_MAX: Duration = Duration::from_secs(60);
 pub fn run(settings: &Settings, upgrade: bool) -> Result<(), Fault> {
     logging::start(&settings.log);
     runtime()?.block_on(async {
-        let legacy = if upgrade {
-            Legacy::take(&settings.upgrade.socket)?
-        } else {
-            None
+        // Heard from here on: a signal ends a start that is under way, and is never the default's,
+        // which would end a process that says it serves without draining.
+        let mut signals = Signals::new()?;
+        let (running, offer) = tokio::select! {
+            begun = begin(settings, upgrade) => begun?,
+            () = signals.next() => return Ok(()),
         };
-        let patience = legacy.as_ref().map_or(Duration::ZERO, |_| RELEASE_MAX);
-        let store = open_store(settings, patience).await?;
-        let running = super::succeed(settings, Box::new(store), legacy).await?;
-        for (name, address) in running.addresses() {
-            tracing::info!(%address, "{name} listens");
-        }
-        tracing::info!(address = %running.admin(), "the admin API listens");
-        let offer = offer(settings);
+        announce(&running);
         let succeeded = succeeded(settings, offer.as_ref(), &running);
         tokio::select! {
-            signals = told() => drain(running, signals?).await,
-            () = succeeded => {
-                tracing::info!("a successor serves; draining");
-                drain(running, Signals::new()?).await
-            }
+            () = signals.next() => {}
+            () = succeeded => tracing::info!("a successor serves"),
         }
+        drain(running, signals).await
     })
+}
+
+async fn begin(settings: &Settings, upgrade: bool) -> Result<(Running, Option<Offer>), Fault> {
+    let legacy = if upgrade {
+        Legacy::take(&settings.upgrade.socket)?
+    } else {
+        None
+    };
+    let patience = legacy.as_ref().map_or(Duration::ZERO, |_| RELEASE_MAX);
+    let store = open_store(settings, patience).await?;
+    let running = super::succeed(settings, Box::new(store), legacy).await?;
+    Ok((running, offer(settings)))
+}
+
+fn announce(running: &Running) {
+    for (name, address) in running.addresses() {
+        tracing::info!(%address, "{name} listens");
+    }
+    tracing::info!(address = %running.admin(), "the admin API listens");
 }
 
 /// Opens the store; for a while again where another process still has it.
@@ -127,10 +139,11 @@ pub fn demo(mut settings: Settings) -> Result<(), Fault> {
     std::fs::create_dir_all(&scratch)?;
     settings.data.clone_from(&scratch);
     let outcome = runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
         let running = super::start(&settings, Box::new(Memory::default())).await?;
         let origins = show::furnish(&running).await?;
         show::tell(&running, &settings, origins)?;
-        let signals = told().await?;
+        signals.next().await;
         drain(running, signals).await
     });
     // Whatever is left there is the system's to clean.
@@ -159,13 +172,6 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// Waits for the first signal.
-async fn told() -> Result<Signals, Fault> {
-    let mut signals = Signals::new()?;
-    signals.next().await;
-    Ok(signals)
 }
 
 /// Lets requests in flight end; a signal ends everything at once.

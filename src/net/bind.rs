@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 /// Connections the kernel completes ahead of `accept`; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -100,6 +100,16 @@ fn open(address: SocketAddr, claim: Claim) -> std::io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.set_reuse_port(true)?;
     Ok(socket)
+}
+
+/// From now on nobody new is queued on `socket`, which is about to be closed: whoever stands in the
+/// queue then would be reset. A client that knocks meanwhile knocks again a second later, and is
+/// refused or finds another socket of the address.
+pub fn deafen(socket: &tokio::net::TcpListener) {
+    // BPF_RET | BPF_K: of every packet keep nothing.
+    let nothing = [SockFilter::new(0x06, 0, 0, 0)];
+    // Where the kernel has no filters, the moment between the last `accept` and `close` remains.
+    let _ = SockRef::from(socket).attach_filter(&nothing);
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ struct Inner {
 struct State {
     open: Vec<Open>,
     inherited: HashMap<SocketAddr, Vec<std::net::TcpListener>>,
+    /// Another process may accept from the same sockets.
+    shared: bool,
 }
 
 /// A listener that accepts.
@@ -236,7 +238,8 @@ impl Listeners {
 
     /// The listening sockets, for the process that comes after this one.
     pub fn inheritable(&self) -> Vec<Inheritable> {
-        let state = self.state();
+        let mut state = self.state();
+        state.shared = true;
         let open = state.open.iter();
         open.map(|open| Inheritable {
             address: open.address,
@@ -279,7 +282,11 @@ impl Listeners {
     }
 
     async fn drain(&self, mut removed: Vec<Open>, grace: Duration) {
+        let shared = self.state().shared;
         for open in &mut removed {
+            if !shared {
+                open.sockets.iter().for_each(|socket| bind::deafen(socket));
+            }
             // Each accept loop then has the last hold on its socket, and closes it the moment its
             // queue is empty: what came after would be reset.
             open.sockets.clear();

@@ -126,10 +126,11 @@ async fn exchange(
     let bodiless = body.is_empty() && trailers.is_none();
     let (response, mut output) = send.send_request(request, bodiless)?;
     if !bodiless {
-        output.send_data(body, trailers.is_none())?;
-    }
-    if let Some(trailers) = trailers {
-        output.send_trailers(trailers)?;
+        // Who answers early may not want the rest; the answer is what counts.
+        let sent = output.send_data(body, trailers.is_none());
+        if let (Ok(()), Some(trailers)) = (sent, trailers) {
+            let _ = output.send_trailers(trailers);
+        }
     }
     let (head, mut input) = response.await?.into_parts();
     let ended_with_head = input.is_end_stream();

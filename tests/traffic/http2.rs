@@ -146,7 +146,7 @@ fn the_gateway_s_own_answers_to_grpc_calls_are_grpc_s() {
     let client = H2Client::connect(gateway.http());
     for (path, status) in [("/pkg.None/Call", "12"), ("/pkg.Gone/Call", "14")] {
         let answer = client
-            .request(grpc(&format!("http://h{path}")), b"ping", None)
+            .request(grpc(&format!("http://h{path}")), b"", None)
             .unwrap();
         assert_eq!(
             (answer.status, answer.ended_with_head),
