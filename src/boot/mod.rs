@@ -46,7 +46,7 @@ use crate::proxy::head::HeadLimits;
 use crate::proxy::headers::Instance;
 use crate::proxy::stats::Totals;
 use crate::proxy::trust::TrustedProxies;
-use crate::proxy::{Gateway, LocalService, Shared};
+use crate::proxy::{Gateway, LocalService, Shared, UpstreamLimits};
 use crate::registry;
 use crate::registry::{ConfigMetrics, Parts, Registry, Sockets};
 use crate::store::Store;
@@ -222,6 +222,11 @@ impl Site<'_> {
             trusted: self.trusted()?,
             instance: Instance::new(&name).ok_or_else(|| Fault::machine("no name for Via"))?,
             body_bytes_max: self.settings.limits.body_max,
+            upstream: UpstreamLimits {
+                header_bytes_max: self.settings.limits.upstream_header_max,
+                informational_max: self.settings.limits.upstream_informational_max,
+                idle: self.settings.proxy.upstream_idle_timeout,
+            },
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
             routes: Routes::register(&self.metrics).map_err(Fault::machine)?,
@@ -255,7 +260,10 @@ impl Site<'_> {
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));
         let app = |_| Gateway::new(Arc::clone(shared), random_seed());
         let totals = Some(shared.totals.clone());
-        Ok(net::start(workers, &upstreams, limits, tls, totals, app)?)
+        let listeners = net::start(workers, &upstreams, limits, tls, totals, app)?;
+        let shown = listeners.stats().register(&self.metrics);
+        shown.map_err(Fault::machine)?;
+        Ok(listeners)
     }
 
     /// Reserves every address of the settings.

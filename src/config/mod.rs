@@ -88,12 +88,8 @@ pub struct Limits {
     pub body_rate_grace: Duration,
     /// Between two reads of a request body; answer 408. Default 30 s.
     pub body_read_timeout: Duration,
-    /// Bytes per second a client must take of a response. Default 240.
-    pub response_rate_min: u32,
     /// How long a client may take nothing of a response. Default 60 s.
     pub response_stall_timeout: Duration,
-    /// Answer 400. Default 16.
-    pub chunk_size_digits_max: usize,
     /// Chunk extensions of one message; answer 400. Default 1 KiB.
     pub chunk_extension_max: usize,
     /// Trailers of one message; answer 400. Default 8 KiB.
@@ -102,8 +98,6 @@ pub struct Limits {
     pub h2_streams_max: u32,
     /// Default 64 KiB.
     pub h2_header_list_max: u32,
-    /// Streams reset within a window; answer ENHANCE_YOUR_CALM. Default 100.
-    pub h2_resets_max: u32,
     /// Control frames without progress within a window; answer ENHANCE_YOUR_CALM. Default 1000.
     pub h2_control_frames_max: u32,
     /// What the two above are counted in. Default 10 s.
@@ -116,10 +110,6 @@ pub struct Limits {
     pub upstream_header_max: usize,
     /// 1xx answers before the final one; answer 502. Default 8.
     pub upstream_informational_max: usize,
-    /// A body of an admin API; answer 413. Default 8 MiB.
-    pub admin_body_max: usize,
-    /// Changes of one transaction; answer 422. Default 10,000.
-    pub admin_changes_max: usize,
     /// Requests per second over all admin APIs; answer 429. Default 100.
     pub admin_rate_max: u32,
 }
@@ -280,22 +270,17 @@ impl Default for Limits {
             body_rate_min: 240,
             body_rate_grace: Duration::from_secs(10),
             body_read_timeout: Duration::from_secs(30),
-            response_rate_min: 240,
             response_stall_timeout: Duration::from_secs(60),
-            chunk_size_digits_max: 16,
             chunk_extension_max: 1 << 10,
             trailer_max: 8 << 10,
             h2_streams_max: 100,
             h2_header_list_max: 64 << 10,
-            h2_resets_max: 100,
             h2_control_frames_max: 1000,
             h2_window: Duration::from_secs(10),
             connections_max: None,
             connections_per_address_max: 1000,
             upstream_header_max: 64 << 10,
             upstream_informational_max: 8,
-            admin_body_max: 8 << 20,
-            admin_changes_max: 10_000,
             admin_rate_max: 100,
         }
     }

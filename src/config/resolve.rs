@@ -186,10 +186,6 @@ impl Reader {
             "limits.upstream_informational_max",
             count,
         );
-        let size = parse::size(KIB..=1024 * MIB);
-        self.set(&mut to.admin_body_max, "limits.admin_body_max", size);
-        let count = parse::count(1..=1_000_000);
-        self.set(&mut to.admin_changes_max, "limits.admin_changes_max", count);
         let rate = parse::count(1..=1_000_000);
         self.set(&mut to.admin_rate_max, "limits.admin_rate_max", rate);
     }
@@ -241,20 +237,9 @@ impl Reader {
             time(),
         );
         self.set(
-            &mut to.response_rate_min,
-            "limits.response_rate_min",
-            rate(),
-        );
-        self.set(
             &mut to.response_stall_timeout,
             "limits.response_stall_timeout",
             time(),
-        );
-        let digits = parse::count(1..=16);
-        self.set(
-            &mut to.chunk_size_digits_max,
-            "limits.chunk_size_digits_max",
-            digits,
         );
         let size = || parse::size(0..=MIB);
         self.set(
@@ -274,7 +259,6 @@ impl Reader {
             "limits.h2_header_list_max",
             size,
         );
-        self.set(&mut to.h2_resets_max, "limits.h2_resets_max", count());
         self.set(
             &mut to.h2_control_frames_max,
             "limits.h2_control_frames_max",

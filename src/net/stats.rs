@@ -1,7 +1,14 @@
 //! Counts of what happens to connections before, or instead of, a request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, Opts};
+
+use crate::metrics::Error;
+use crate::metrics::Metrics;
 use crate::net::framing::Violation;
 
 /// Why an accepted connection was closed without being served.
@@ -45,7 +52,7 @@ impl Turned {
 pub struct Stats {
     accepted: AtomicU64,
     turned: [AtomicU64; Turned::ALL.len()],
-    /// By status: 400, 408, 414, 431.
+    /// By status, see [`Stats::REFUSED`].
     refused: [AtomicU64; Self::REFUSED.len()],
     accept_errors: AtomicU64,
 }
@@ -102,6 +109,80 @@ impl Stats {
     }
 }
 
+/// The counters as metrics, read when they are asked for.
+struct Exported {
+    stats: Arc<Stats>,
+    /// By reason, an accept call that failed among them.
+    turned: IntCounterVec,
+    /// By status.
+    refused: IntCounterVec,
+}
+
+impl Stats {
+    /// Shows the counters as `gateway_connections_turned_total` and `gateway_requests_refused_total`.
+    ///
+    /// # Errors
+    /// Where a name is taken.
+    pub fn register(self: &Arc<Self>, metrics: &Metrics) -> Result<(), Error> {
+        let family = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let turned = family(
+            "gateway_connections_turned_total",
+            "Connections closed without being served, and accept calls that failed, by reason.",
+            "reason",
+        );
+        let refused = family(
+            "gateway_requests_refused_total",
+            "Requests that the transport answered before any route was looked for, by status.",
+            "status",
+        );
+        let not_made = |error: prometheus::Error| Error::Refused {
+            name: "gateway_connections_turned_total".into(),
+            why: error.to_string(),
+        };
+        metrics.register(Exported {
+            stats: Arc::clone(self),
+            turned: turned.map_err(not_made)?,
+            refused: refused.map_err(not_made)?,
+        })
+    }
+}
+
+impl Exported {
+    fn read(&self) {
+        let turned = Turned::ALL.map(|why| (why.as_str(), self.stats.turned(why)));
+        let failed = ("accept_error", self.stats.accept_errors());
+        for (reason, count) in turned.into_iter().chain([failed]) {
+            set(&self.turned, reason, count);
+        }
+        for status in Stats::REFUSED {
+            set(
+                &self.refused,
+                &status.to_string(),
+                self.stats.refused(status),
+            );
+        }
+    }
+}
+
+fn set(family: &IntCounterVec, label: &str, count: u64) {
+    let counter = family.with_label_values(&[label]);
+    counter.reset();
+    counter.inc_by(count);
+}
+
+impl Collector for Exported {
+    fn desc(&self) -> Vec<&Desc> {
+        let all = self.turned.desc().into_iter();
+        all.chain(self.refused.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.read();
+        let all = self.turned.collect().into_iter();
+        all.chain(self.refused.collect()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +203,22 @@ mod tests {
             let stats = Stats::default();
             stats.count_refused(why);
             assert_eq!(stats.refused(why.status()), 1, "{why}");
+        }
+    }
+
+    #[test]
+    fn metrics_show_what_is_counted() {
+        let (stats, metrics) = (Arc::new(Stats::default()), Metrics::new());
+        stats.register(&metrics).unwrap();
+        stats.count_turned(Turned::Handshake);
+        stats.count_refused(Violation::HeadTime);
+        let text = String::from_utf8(metrics.render()).unwrap();
+        for line in [
+            "gateway_connections_turned_total{reason=\"handshake\"} 1",
+            "gateway_connections_turned_total{reason=\"accept_error\"} 0",
+            "gateway_requests_refused_total{status=\"408\"} 1",
+        ] {
+            assert!(text.contains(line), "{text}");
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) struct Attempt {
     pub(super) began: Option<Instant>,
     /// Whether the one under way uses a connection that served others before.
     pub(super) reused: bool,
+    /// 1xx answers so far.
+    pub(super) informational: usize,
     /// When its response began.
     pub(super) answered: Option<Instant>,
 }

@@ -18,12 +18,8 @@ use crate::upstream::{self, Pick};
 /// Streams that one HTTP/2 connection to an endpoint carries at the same time.
 const H2_STREAMS_MAX: usize = 100;
 
-/// An idle upstream connection is closed after this time; shorter than the 60 s and more that
-/// servers keep theirs, so that we seldom send into one that is closing.
-const IDLE: Duration = Duration::from_secs(50);
-
 /// The connection that an attempt on `pick` needs.
-pub(super) fn peer(service: &Service, pick: &Pick) -> HttpPeer {
+pub(super) fn peer(service: &Service, pick: &Pick, idle: Duration) -> HttpPeer {
     let spec = service.spec();
     let tls = spec.protocol.is_tls();
     let name = if tls {
@@ -39,7 +35,7 @@ pub(super) fn peer(service: &Service, pick: &Pick) -> HttpPeer {
     options.total_connection_timeout = Some(spec.connect_timeout);
     options.read_timeout = Some(spec.read_timeout);
     options.write_timeout = Some(spec.write_timeout);
-    options.idle_timeout = Some(IDLE);
+    options.idle_timeout = Some(idle);
     options.verify_cert = spec.tls_verify;
     options.verify_hostname = spec.tls_verify;
     options.max_h2_streams = H2_STREAMS_MAX;

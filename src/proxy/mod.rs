@@ -18,7 +18,7 @@ pub mod target;
 pub mod trust;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,6 +58,7 @@ pub struct Shared {
     pub instance: Instance,
     /// The largest request body where the route sets none, in bytes.
     pub body_bytes_max: u64,
+    pub upstream: UpstreamLimits,
     /// What the process answers itself on the *gateway* dialect's port.
     pub local: Option<Arc<dyn LocalService>>,
     /// Whether the *gateway* dialect's port carries traffic too.
@@ -65,6 +66,17 @@ pub struct Shared {
     pub routes: Routes,
     pub totals: Totals,
     pub log: Option<AccessLog>,
+}
+
+/// What endpoints may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamLimits {
+    /// Bytes of a response's header fields. Beyond: 502.
+    pub header_bytes_max: usize,
+    /// 1xx answers before the final one. Beyond: 502.
+    pub informational_max: usize,
+    /// How long a connection is kept for the next request.
+    pub idle: Duration,
 }
 
 /// The gateway as pingora sees it; one for each worker.
@@ -127,7 +139,11 @@ impl ProxyHttp for Gateway {
             .pick
             .as_ref()
             .ok_or_else(|| Error::new(failure::NO_ENDPOINT))?;
-        Ok(Box::new(forward::peer(&service, pick)))
+        Ok(Box::new(forward::peer(
+            &service,
+            pick,
+            self.shared.upstream.idle,
+        )))
     }
 
     fn fail_to_connect(
@@ -203,7 +219,10 @@ impl ProxyHttp for Gateway {
         }
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
-            return Ok(());
+            return x.attempt.count_informational(&self.shared.upstream);
+        }
+        if header_bytes(&response.headers) > self.shared.upstream.header_bytes_max {
+            return Err(Error::new_up(failure::BAD_RESPONSE));
         }
         // Ours to say: the endpoint's version ends at its own connection (RFC 9112 §2.3).
         response.set_version(http::Version::HTTP_11);
@@ -545,7 +564,23 @@ pub fn no_plain_text(
     })
 }
 
+/// Names and values of all fields.
+fn header_bytes(headers: &http::HeaderMap) -> usize {
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
 impl Attempt {
+    fn count_informational(&mut self, limits: &UpstreamLimits) -> Result<()> {
+        self.informational += 1;
+        if self.informational > limits.informational_max {
+            return Err(Error::new_up(failure::BAD_RESPONSE));
+        }
+        Ok(())
+    }
+
     /// Picks an endpoint that was not tried yet.
     fn choose(&mut self, service: &Service, key: u64) -> Result<()> {
         let now = Instant::now();
