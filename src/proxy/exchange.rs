@@ -4,6 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+use pingora_proxy::Session;
+
+use super::attempt::Attempt;
 use super::connection::{Connection, Role};
 use super::failure::Failure;
 use super::headers::{Names, Switch};
@@ -12,7 +16,7 @@ use crate::metrics::InFlight;
 use crate::reply;
 use crate::reply::Shape;
 use crate::table::{Route, Service};
-use crate::upstream::{Pick, Tried};
+use crate::upstream;
 
 /// A request in flight. Holds what it uses and not the table it came from, so that a websocket does
 /// not keep an old table alive.
@@ -45,22 +49,6 @@ pub(super) struct Matched {
     pub(super) body_bytes_max: u64,
     /// Counts the request as under way, whatever becomes of it.
     pub(super) in_flight: InFlight,
-}
-
-/// The attempts so far, and the one under way.
-#[derive(Debug, Default)]
-pub(super) struct Attempt {
-    pub(super) count: u16,
-    pub(super) tried: Tried,
-    pub(super) pick: Option<Pick>,
-    /// When the first began.
-    pub(super) began: Option<Instant>,
-    /// Whether the one under way uses a connection that served others before.
-    pub(super) reused: bool,
-    /// 1xx answers so far.
-    pub(super) informational: usize,
-    /// When its response began.
-    pub(super) answered: Option<Instant>,
 }
 
 /// How it ended, as far as it has.
@@ -133,5 +121,26 @@ impl Exchange {
     pub(super) fn has_attempts_left(&self) -> bool {
         let retries = self.service().map_or(0, |service| service.spec().retries);
         self.attempt.count <= retries
+    }
+
+    /// The endpoint answered.
+    pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
+        self.outcome.status = status.as_u16();
+        self.outcome.failure = None;
+        self.attempt.answered = Some(now);
+        if let Some(pick) = &self.attempt.pick {
+            pick.observe(upstream::Outcome::Status(status.as_u16()), now);
+        }
+    }
+
+    /// The last answer on a connection whose listener goes says so.
+    pub(super) fn close_if_draining(&self, session: &mut Session) {
+        if self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_draining())
+        {
+            session.set_keepalive(None);
+        }
     }
 }

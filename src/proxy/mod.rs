@@ -1,6 +1,7 @@
 //! *A request's path.* Top to bottom, one hook after the other, in [`Gateway`].
 
 pub mod access_log;
+mod attempt;
 pub mod authority;
 pub mod connection;
 mod exchange;
@@ -18,7 +19,7 @@ pub mod target;
 pub mod trust;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+pub use attempt::UpstreamLimits;
 pub use connection::Connection;
 pub use exchange::Exchange;
 pub use local::LocalService;
@@ -41,7 +43,7 @@ use crate::reply::{Asker, HttpsBy, Reply};
 use crate::table::{Current, Hit, Service, Table};
 use access_log::AccessLog;
 use connection::Role;
-use exchange::{Attempt, Matched};
+use exchange::Matched;
 use failure::Failure;
 use headers::{Hop, Names, Scheme, Switch, Trust, is_answer};
 use headers::{Instance, request_hop_by_hop, response_hop_by_hop, switch};
@@ -66,17 +68,6 @@ pub struct Shared {
     pub routes: Routes,
     pub totals: Totals,
     pub log: Option<AccessLog>,
-}
-
-/// What endpoints may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct UpstreamLimits {
-    /// Bytes of a response's header fields. Beyond: 502.
-    pub header_bytes_max: usize,
-    /// 1xx answers before the final one. Beyond: 502.
-    pub informational_max: usize,
-    /// How long a connection is kept for the next request.
-    pub idle: Duration,
 }
 
 /// The gateway as pingora sees it; one for each worker.
@@ -221,9 +212,7 @@ impl ProxyHttp for Gateway {
         {
             return x.attempt.count_informational(&self.shared.upstream);
         }
-        if header_bytes(&response.headers) > self.shared.upstream.header_bytes_max {
-            return Err(Error::new_up(failure::BAD_RESPONSE));
-        }
+        self.shared.upstream.check_header(&response.headers)?;
         // Ours to say: the endpoint's version ends at its own connection (RFC 9112 §2.3).
         response.set_version(http::Version::HTTP_11);
         x.answered(response.status, Instant::now());
@@ -562,72 +551,4 @@ pub fn no_plain_text(
             path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
         }),
     })
-}
-
-/// Names and values of all fields.
-fn header_bytes(headers: &http::HeaderMap) -> usize {
-    let fields = headers.iter();
-    fields
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
-}
-
-impl Attempt {
-    fn count_informational(&mut self, limits: &UpstreamLimits) -> Result<()> {
-        self.informational += 1;
-        if self.informational > limits.informational_max {
-            return Err(Error::new_up(failure::BAD_RESPONSE));
-        }
-        Ok(())
-    }
-
-    /// Picks an endpoint that was not tried yet.
-    fn choose(&mut self, service: &Service, key: u64) -> Result<()> {
-        let now = Instant::now();
-        self.began.get_or_insert(now);
-        self.count = self.count.saturating_add(1);
-        let pick = service.pool().pick(key, &self.tried, now).map_err(|none| {
-            Error::new(match none {
-                crate::upstream::NoEndpoint::Unresolved => failure::NAME_RESOLUTION,
-                crate::upstream::NoEndpoint::Empty
-                | crate::upstream::NoEndpoint::AllUnhealthy
-                | crate::upstream::NoEndpoint::TooFewHealthy => failure::NO_ENDPOINT,
-            })
-        })?;
-        self.tried.add(&pick);
-        self.pick = Some(pick);
-        Ok(())
-    }
-
-    /// The endpoint hears how it went, unless it could not know better: a pooled connection that
-    /// it closed while idle says nothing about its health.
-    fn end(&mut self, failure: &Failure, sent: failure::Sent, now: Instant) {
-        let stale = self.reused && sent == failure::Sent::Something;
-        if let (Some(pick), Some(outcome), false) = (&self.pick, failure.observed(), stale) {
-            pick.observe(outcome, now);
-        }
-    }
-}
-
-impl Exchange {
-    /// The endpoint answered.
-    fn answered(&mut self, status: StatusCode, now: Instant) {
-        self.outcome.status = status.as_u16();
-        self.outcome.failure = None;
-        self.attempt.answered = Some(now);
-        if let Some(pick) = &self.attempt.pick {
-            pick.observe(crate::upstream::Outcome::Status(status.as_u16()), now);
-        }
-    }
-
-    /// The last answer on a connection whose listener goes says so.
-    fn close_if_draining(&self, session: &mut Session) {
-        if self
-            .connection
-            .as_ref()
-            .is_some_and(|connection| connection.is_draining())
-        {
-            session.set_keepalive(None);
-        }
-    }
 }

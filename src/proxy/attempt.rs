@@ -1,0 +1,93 @@
+//! Trying endpoints for one request: which were tried, how each attempt ended, and what an endpoint's
+//! answer may cost.
+
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use pingora::{Error, Result};
+
+use super::failure;
+use super::failure::Failure;
+use crate::table::Service;
+use crate::upstream::{NoEndpoint, Pick, Tried};
+
+/// What endpoints may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamLimits {
+    /// Bytes of a response's header fields. Beyond: 502.
+    pub header_bytes_max: usize,
+    /// 1xx answers before the final one. Beyond: 502.
+    pub informational_max: usize,
+    /// How long a connection is kept for the next request.
+    pub idle: Duration,
+}
+
+impl UpstreamLimits {
+    pub(super) fn check_header(&self, headers: &HeaderMap) -> Result<()> {
+        if header_bytes(headers) > self.header_bytes_max {
+            return Err(Error::new_up(failure::BAD_RESPONSE));
+        }
+        Ok(())
+    }
+}
+
+/// Names and values of all fields.
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+/// The attempts so far, and the one under way.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    pub(super) count: u16,
+    pub(super) tried: Tried,
+    pub(super) pick: Option<Pick>,
+    /// When the first began.
+    pub(super) began: Option<Instant>,
+    /// Whether the one under way uses a connection that served others before.
+    pub(super) reused: bool,
+    /// 1xx answers so far.
+    pub(super) informational: usize,
+    /// When its response began.
+    pub(super) answered: Option<Instant>,
+}
+
+impl Attempt {
+    pub(super) fn count_informational(&mut self, limits: &UpstreamLimits) -> Result<()> {
+        self.informational += 1;
+        if self.informational > limits.informational_max {
+            return Err(Error::new_up(failure::BAD_RESPONSE));
+        }
+        Ok(())
+    }
+
+    /// Picks an endpoint that was not tried yet.
+    pub(super) fn choose(&mut self, service: &Service, key: u64) -> Result<()> {
+        let now = Instant::now();
+        self.began.get_or_insert(now);
+        self.count = self.count.saturating_add(1);
+        let pick = service.pool().pick(key, &self.tried, now).map_err(|none| {
+            Error::new(match none {
+                NoEndpoint::Unresolved => failure::NAME_RESOLUTION,
+                NoEndpoint::Empty | NoEndpoint::AllUnhealthy | NoEndpoint::TooFewHealthy => {
+                    failure::NO_ENDPOINT
+                }
+            })
+        })?;
+        self.tried.add(&pick);
+        self.pick = Some(pick);
+        Ok(())
+    }
+
+    /// The endpoint hears how it went, unless it could not know better: a pooled connection that
+    /// it closed while idle says nothing about its health.
+    pub(super) fn end(&mut self, failure: &Failure, sent: failure::Sent, now: Instant) {
+        let stale = self.reused && sent == failure::Sent::Something;
+        if let (Some(pick), Some(outcome), false) = (&self.pick, failure.observed(), stale) {
+            pick.observe(outcome, now);
+        }
+    }
+}
