@@ -58,7 +58,9 @@ impl NewService {
         let fields = fields(value).map_err(|why| Fault::of("body", &why))?;
         let find = |name: &str| last(&fields, name);
         let mut form = Form::new("body");
-        let domain = form.required("domain", find("domain"), |v| Domain::parse(&text(v)?));
+        let domain = form.required("domain", find("domain"), |v| {
+            Domain::parse(text(v, Why::BadDomain)?)
+        });
         form.finish(domain, find("name_service"), find("port"))
     }
 
@@ -71,13 +73,11 @@ impl NewService {
         let find = |name: &str| last(&fields, name);
         let mut form = Form::new("query");
         let domain = form.required("ip", find("ip"), |value| {
-            let ip = text(value)?;
-            let has_scheme = ip.contains("://");
-            Domain::parse(&if has_scheme {
-                ip
-            } else {
-                format!("http://{ip}")
-            })
+            let ip = text(value, Why::BadDomain)?;
+            match ip.contains("://") {
+                true => Domain::parse(ip),
+                false => Domain::parse(&format!("http://{ip}")),
+            }
         });
         form.finish(domain, find("name_service"), find("port"))
     }
@@ -129,7 +129,9 @@ impl Form {
         name: Option<&Value>,
         number: Option<&Value>,
     ) -> Result<NewService, Unfit> {
-        let name = self.required("name_service", name, |v| service_name(&text(v)?));
+        let name = self.required("name_service", name, |v| {
+            service_name(text(v, Why::NotText)?)
+        });
         let port = match number {
             None => Some(PORT_DEFAULT),
             given => self.required("port", given, |v| port(integer(v)?)),
