@@ -10,6 +10,7 @@ pub mod fuzz;
 mod id;
 mod listener;
 mod pattern;
+pub mod percent;
 mod pool;
 mod route;
 mod service;
