@@ -8,6 +8,7 @@ mod entity;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod id;
+mod index;
 mod listener;
 mod pattern;
 pub mod percent;

@@ -6,22 +6,23 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdSet;
 
 use super::change::{Change, Refusal};
 use super::entity::{Entity, EntityRef, Kind, Kinded, Tie, named_key};
 use super::id::{Id, Name, NamespaceRef, Revision, Timestamp};
+use super::index::{Claim, Held, Mention, Under, hash};
 use super::{Namespace, Service};
 
 /// All entities at one revision; immutable; references already checked.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     revision: Revision,
-    entities: OrdMap<(Kind, Id), Arc<Entity>>,
-    /// What must be unique → who has it.
-    unique: OrdMap<(Kind, Box<str>), Id>,
-    /// (mentioned, kind of the one that mentions it, its id).
-    mentions: OrdSet<(Id, Kind, Id)>,
+    entities: OrdSet<Held>,
+    /// Who has what must be unique.
+    unique: OrdSet<Claim>,
+    /// Who mentions whom.
+    mentions: OrdSet<Mention>,
     /// (namespace and host, service): which services a pool of that name would serve.
     hosts: OrdSet<(Box<str>, Id)>,
 }
@@ -56,7 +57,8 @@ impl Snapshot {
     }
 
     pub fn entity(&self, kind: Kind, id: Id) -> Option<&Arc<Entity>> {
-        self.entities.get(&(kind, id))
+        let held = self.entities.get(&EntityRef { kind, id })?;
+        Some(&held.0)
     }
 
     /// One entity as its own type.
@@ -66,23 +68,34 @@ impl Snapshot {
 
     /// The entity of that name in that namespace (`""` for kinds without one).
     pub fn named(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Arc<Entity>> {
-        let id = self.unique.get(&(kind, named_key(namespace, name)))?;
-        self.entity(kind, *id)
+        self.claimant(kind, &named_key(namespace, name))
+    }
+
+    /// The entity of that kind that is called `key`, as [`Spec::unique`](super::Spec::unique) has it.
+    fn claimant(&self, kind: Kind, key: &str) -> Option<&Arc<Entity>> {
+        let hash = hash(kind, key);
+        let span = Under(hash, first(kind))..=Under(hash, last(kind));
+        let called = |entity: &&Arc<Entity>| {
+            let unique = entity.spec.unique();
+            unique.is_some_and(|(_, own)| *own == *key)
+        };
+        let mut claims = self.unique.range(span).map(|claim| &claim.by.0);
+        claims.find(called)
     }
 
     /// Every entity of a kind behind `after`, by id.
     pub fn list(&self, kind: Kind, after: Option<Id>) -> impl Iterator<Item = &Arc<Entity>> {
-        let from = after.map_or(Bound::Included((kind, Id::MIN)), |id| {
-            Bound::Excluded((kind, id))
+        let from = after.map_or(Bound::Included(first(kind)), |id| {
+            Bound::Excluded(EntityRef { kind, id })
         });
         self.entities
-            .range((from, Bound::Included((kind, Id::MAX))))
-            .map(|(_, entity)| entity)
+            .range((from, Bound::Included(last(kind))))
+            .map(|held| &held.0)
     }
 
     /// Every entity, kind by kind.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Entity>> {
-        self.entities.values()
+        self.entities.iter().map(|held| &held.0)
     }
 
     pub fn count(&self, kind: Kind) -> usize {
@@ -99,13 +112,22 @@ impl Snapshot {
 
     /// The entities of `kind` that mention `id`.
     pub fn mentioning(&self, id: Id, kind: Kind) -> impl Iterator<Item = &Arc<Entity>> {
-        let span = (
-            Bound::Included((id, kind, Id::MIN)),
-            Bound::Included((id, kind, Id::MAX)),
-        );
+        self.mentioning_after(id, kind, None)
+    }
+
+    /// The entities of `kind` that mention `id` and stand behind `after`, by id.
+    pub fn mentioning_after(
+        &self,
+        id: Id,
+        kind: Kind,
+        after: Option<Id>,
+    ) -> impl Iterator<Item = &Arc<Entity>> {
+        let from = after.map_or(Bound::Included(Under(id, first(kind))), |after| {
+            Bound::Excluded(Under(id, EntityRef { kind, id: after }))
+        });
         self.mentions
-            .range(span)
-            .filter_map(|(_, kind, id)| self.entity(*kind, *id))
+            .range((from, Bound::Included(Under(id, last(kind)))))
+            .map(|mention| &mention.by.0)
     }
 
     /// The services whose host is `host`, so that a pool of that name serves them.
@@ -205,17 +227,13 @@ impl Snapshot {
             return Ok(());
         };
         let value = key.rsplit('\0').next().unwrap_or_default().to_owned();
-        let kind = entity.kind();
-        match self.unique.get(&(kind, key)) {
-            Some(id) if *id != entity.id => {
-                let with = EntityRef { kind, id: *id };
-                Err(Refusal::AlreadyExists {
-                    at: entity.at(),
-                    field,
-                    value,
-                    with,
-                })
-            }
+        match self.claimant(entity.kind(), &key) {
+            Some(other) if other.id != entity.id => Err(Refusal::AlreadyExists {
+                at: entity.at(),
+                field,
+                value,
+                with: other.at(),
+            }),
             _ => Ok(()),
         }
     }
@@ -275,13 +293,16 @@ impl Snapshot {
 
     /// Who mentions `at`. Ids are unique within a kind only, so that the kind has to be compared.
     fn ties_to(&self, at: EntityRef) -> impl Iterator<Item = (EntityRef, Tie)> {
-        let span = (at.id, Kind::Namespace, Id::MIN)..=(at.id, Kind::Listener, Id::MAX);
-        let tie = move |(_, kind, id): &(Id, Kind, Id)| {
-            let entity = self.entity(*kind, *id)?;
+        let from = Under(at.id, first(Kind::Namespace));
+        let tie = move |mention: &Mention| {
+            let entity = &mention.by.0;
             let reference = entity.spec.references().filter(|r| r.to == at)?;
             Some((entity.at(), reference.tie))
         };
-        self.mentions.range(span).filter_map(tie)
+        self.mentions
+            .range(from..)
+            .take_while(move |mention| mention.to == at.id)
+            .filter_map(tie)
     }
 
     fn check_references(&self, before: &Self, touched: &[EntityRef]) -> Result<(), Refusal> {
@@ -332,33 +353,49 @@ impl Snapshot {
     }
 
     fn insert(&mut self, entity: Arc<Entity>) {
-        let EntityRef { kind, id } = entity.at();
         if let Some((_, key)) = entity.spec.unique() {
-            self.unique.insert((kind, key), id);
+            self.unique.insert(Claim::new(&key, &entity));
         }
-        if let Some(reference) = entity.spec.references() {
-            self.mentions.insert((reference.to.id, kind, id));
+        if let Some(mention) = mention(&entity) {
+            self.mentions.insert(mention);
         }
         if let Some(service) = entity.as_kind::<Service>() {
-            self.hosts.insert((host_key(service), id));
+            self.hosts.insert((host_key(service), entity.id));
         }
-        self.entities.insert((kind, id), entity);
+        self.entities.insert(Held(entity));
     }
 
     fn remove(&mut self, at: EntityRef) {
-        let Some(entity) = self.entities.remove(&(at.kind, at.id)) else {
+        let Some(Held(entity)) = self.entities.remove(&at) else {
             return;
         };
         if let Some((_, key)) = entity.spec.unique() {
-            self.unique.remove(&(at.kind, key));
+            self.unique.remove(&Claim::new(&key, &entity));
         }
-        if let Some(reference) = entity.spec.references() {
-            self.mentions.remove(&(reference.to.id, at.kind, at.id));
+        if let Some(mention) = mention(&entity) {
+            self.mentions.remove(&mention);
         }
         if let Some(service) = entity.as_kind::<Service>() {
             self.hosts.remove(&(host_key(service), at.id));
         }
     }
+}
+
+fn mention(entity: &Arc<Entity>) -> Option<Mention> {
+    let reference = entity.spec.references()?;
+    let by = Held(Arc::clone(entity));
+    Some(Mention {
+        to: reference.to.id,
+        by,
+    })
+}
+
+const fn first(kind: Kind) -> EntityRef {
+    EntityRef { kind, id: Id::MIN }
+}
+
+const fn last(kind: Kind) -> EntityRef {
+    EntityRef { kind, id: Id::MAX }
 }
 
 fn host_key(service: &Service) -> Box<str> {
