@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Entity, Id, Kind, NamespaceRef, Snapshot, Tag};
+use crate::model::{Entity, EntityRef, Id, Kind, NamespaceRef, Snapshot, Tag};
 
 /// What a list shows.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Filter {
     pub namespace: Option<NamespaceRef>,
     /// Only entities that carry all of these.
     pub tags: Vec<Tag>,
+    /// Only entities that mention this one: the routes of a service, the endpoints of a pool.
+    pub mentions: Option<EntityRef>,
 }
 
 impl Filter {
@@ -19,7 +21,11 @@ impl Filter {
             (Some(wanted), Some(namespace)) => wanted == namespace,
             _ => true,
         };
-        namespace && self.tags.iter().all(|tag| entity.tags.contains(tag))
+        let mentions = self.mentions.is_none_or(|to| {
+            let reference = entity.spec.references();
+            reference.is_some_and(|reference| reference.to == to)
+        });
+        mentions && namespace && self.tags.iter().all(|tag| entity.tags.contains(tag))
     }
 }
 
@@ -39,9 +45,11 @@ pub fn page(
     after: Option<Id>,
     limit: usize,
 ) -> Page {
-    let shown = snapshot
-        .list(kind, after)
-        .filter(|entity| filter.shows(entity));
+    let listed: Box<dyn Iterator<Item = &Arc<Entity>>> = match filter.mentions {
+        Some(to) => Box::new(snapshot.mentioning_after(to.id, kind, after)),
+        None => Box::new(snapshot.list(kind, after)),
+    };
+    let shown = listed.filter(|entity| filter.shows(entity));
     let mut entities: Vec<_> = shown.take(limit.saturating_add(1)).cloned().collect();
     let more = entities.len() > limit;
     entities.truncate(limit);

@@ -14,6 +14,7 @@ use crate::admin::problem::{Details, Reason};
 use crate::admin::status::Status;
 use crate::model::Kind;
 
+use super::convert::traits;
 use super::explain::{Answer, Asked};
 use super::reports::{Liveness, Readiness};
 use super::transaction::{Outcome, Transaction};
@@ -150,6 +151,14 @@ const ONLY_NAMESPACE: Parameter = Parameter {
     about: "Only entities of this namespace; kinds without namespaces are not narrowed.",
     schema: || json!({"type": "string", "minLength": 1}),
 };
+/// The kind's own field that mentions another entity, where it has one.
+const REFERENCE: Parameter = Parameter {
+    name: "{reference}",
+    place: Place::Query,
+    about: "Only entities that mention this one, by id or name; names are looked up in the \
+            namespace, or in `default`.",
+    schema: || json!({"type": "string", "minLength": 1}),
+};
 const NAMESPACE: Parameter = Parameter {
     name: "namespace",
     place: Place::Query,
@@ -184,7 +193,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "list",
         summary: "List {plural}, ordered by id",
         need: Need::Read,
-        parameters: &[LIMIT, CURSOR, TAGS, ONLY_NAMESPACE],
+        parameters: &[LIMIT, CURSOR, TAGS, ONLY_NAMESPACE, REFERENCE],
         body: Content::Nothing,
         answers: &[(200, "One page.", Content::Json(Shape::List))],
         refusals: &[],
@@ -386,15 +395,6 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 impl Route {
-    pub(super) fn query_names(&self) -> Vec<&'static str> {
-        let query = |parameter: &&Parameter| parameter.place == Place::Query;
-        self.parameters
-            .iter()
-            .filter(query)
-            .map(|parameter| parameter.name)
-            .collect()
-    }
-
     pub(super) const fn takes_body(&self) -> bool {
         !matches!(self.body, Content::Nothing)
     }
@@ -447,6 +447,25 @@ impl Served {
             kind: Some(kind),
             run: Bound::Each(run, kind),
         }
+    }
+
+    /// The route's parameters, under the names that they have for this kind.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
+        let reference = self.kind.and_then(|kind| traits(kind).reference);
+        self.route.parameters.iter().filter_map(move |parameter| {
+            let name = match parameter.name {
+                name if name == REFERENCE.name => reference?.0,
+                name => name,
+            };
+            Some(Parameter { name, ..*parameter })
+        })
+    }
+
+    pub(super) fn query_names(&self) -> Vec<&'static str> {
+        self.parameters()
+            .filter(|parameter| parameter.place == Place::Query)
+            .map(|parameter| parameter.name)
+            .collect()
     }
 
     pub(super) fn run(&self, call: Call) -> Answered {
