@@ -5,6 +5,7 @@
 
 mod change;
 mod entity;
+mod few;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod id;
@@ -19,6 +20,7 @@ mod snapshot;
 
 pub use change::{Change, Refusal};
 pub use entity::{Attributes, Common, Entity, EntityRef, Kind, Kinded, Reference, Spec, Tie};
+pub use few::Few;
 pub use id::{
     Id, Invalid, NAME_BYTES_MAX, Name, NamespaceRef, Revision, Secret, TAGS_MAX, Tag, Timestamp,
 };

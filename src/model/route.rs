@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::few::Few;
 use super::id::{Id, Invalid, Name, NamespaceRef};
 use super::pattern::{HeaderMatch, HostPattern, HostShape, MethodSet, PathPattern, header_map};
 use super::service::{check_path, yes};
@@ -104,13 +105,15 @@ pub struct Route {
     /// Header name → values, one of which the request must carry; a single `~*regex` is a pattern.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty", with = "header_map")]
     #[schemars(with = "std::collections::BTreeMap<String, Vec<String>>")]
-    pub headers: Box<[HeaderMatch]>,
+    pub headers: Few<HeaderMatch>,
     /// Server names of the TLS connection; judged only when the request came over TLS.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub snis: Box<[HostPattern]>,
+    #[schemars(with = "Vec<HostPattern>")]
+    pub snis: Few<HostPattern>,
     /// Default `http` and `https`.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub protocols: Box<[RouteProtocol]>,
+    #[schemars(with = "Vec<RouteProtocol>")]
+    pub protocols: Few<RouteProtocol>,
     /// Goes before every other rule of precedence; higher first. Default 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
@@ -159,9 +162,9 @@ impl Default for Route {
             hosts: Box::default(),
             paths: Box::default(),
             methods: MethodSet::default(),
-            headers: Box::default(),
-            snis: Box::default(),
-            protocols: Box::default(),
+            headers: Few::default(),
+            snis: Few::default(),
+            protocols: Few::default(),
             priority: 0,
             regex_priority: 0,
             strip_path: true,
