@@ -2,7 +2,7 @@
 //! costs a word or two for each of a hundred thousand entities.
 
 use std::cmp::Ordering;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use equivalent::{Comparable, Equivalent};
@@ -43,9 +43,7 @@ impl Claim {
 
 /// The same for every process; the keys are the operator's own.
 pub(super) fn hash(kind: Kind, key: &str) -> u64 {
-    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
-    (kind, key).hash(&mut hasher);
-    hasher.finish()
+    foldhash::quality::FixedState::default().hash_one((kind, key))
 }
 
 impl PartialEq for Held {

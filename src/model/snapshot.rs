@@ -9,7 +9,7 @@ use std::sync::Arc;
 use imbl::OrdSet;
 
 use super::change::{Change, Refusal};
-use super::entity::{Entity, EntityRef, Kind, Kinded, Tie, named_key};
+use super::entity::{Entity, EntityRef, Kind, Kinded, Reference, Tie, Unique, named_key};
 use super::id::{Id, Name, NamespaceRef, Revision, Timestamp};
 use super::index::{Claim, Held, Mention, Under, hash};
 use super::{Namespace, Service};
@@ -76,18 +76,24 @@ impl Snapshot {
         let hash = hash(kind, key);
         let span = Under(hash, first(kind))..=Under(hash, last(kind));
         let called = |entity: &&Arc<Entity>| {
-            let unique = entity.spec.unique();
-            unique.is_some_and(|(_, own)| *own == *key)
+            let mut unique = entity.spec.unique().into_iter();
+            unique.any(|(_, own)| *own == *key)
         };
         let mut claims = self.unique.range(span).map(|claim| &claim.by.0);
         claims.find(called)
     }
 
+    /// The entity of a kind that has what [`Spec::unique`](super::Spec::unique) says.
+    pub fn holder(&self, kind: Kind, (_, key): Unique) -> Option<&Arc<Entity>> {
+        self.claimant(kind, &key)
+    }
+
     /// Every entity of a kind behind `after`, by id.
     pub fn list(&self, kind: Kind, after: Option<Id>) -> impl Iterator<Item = &Arc<Entity>> {
-        let from = after.map_or(Bound::Included(first(kind)), |id| {
-            Bound::Excluded(EntityRef { kind, id })
-        });
+        let from = match after {
+            Some(id) => Bound::Excluded(EntityRef { kind, id }),
+            None => Bound::Included(first(kind)),
+        };
         self.entities
             .range((from, Bound::Included(last(kind))))
             .map(|held| &held.0)
@@ -122,9 +128,10 @@ impl Snapshot {
         kind: Kind,
         after: Option<Id>,
     ) -> impl Iterator<Item = &Arc<Entity>> {
-        let from = after.map_or(Bound::Included(Under(id, first(kind))), |after| {
-            Bound::Excluded(Under(id, EntityRef { kind, id: after }))
-        });
+        let from = match after {
+            Some(after) => Bound::Excluded(Under(id, EntityRef { kind, id: after })),
+            None => Bound::Included(Under(id, first(kind))),
+        };
         self.mentions
             .range((from, Bound::Included(Under(id, last(kind)))))
             .map(|mention| &mention.by.0)
@@ -223,19 +230,20 @@ impl Snapshot {
     }
 
     fn check_unique(&self, entity: &Entity) -> Result<(), Refusal> {
-        let Some((field, key)) = entity.spec.unique() else {
-            return Ok(());
-        };
-        let value = key.rsplit('\0').next().unwrap_or_default().to_owned();
-        match self.claimant(entity.kind(), &key) {
-            Some(other) if other.id != entity.id => Err(Refusal::AlreadyExists {
-                at: entity.at(),
-                field,
-                value,
-                with: other.at(),
-            }),
-            _ => Ok(()),
+        for (field, key) in entity.spec.unique() {
+            match self.claimant(entity.kind(), &key) {
+                Some(other) if other.id != entity.id => {
+                    return Err(Refusal::AlreadyExists {
+                        at: entity.at(),
+                        field,
+                        value: key.rsplit('\0').next().unwrap_or_default().to_owned(),
+                        with: other.at(),
+                    });
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     fn delete(&mut self, at: EntityRef, touched: &mut Vec<EntityRef>) -> Result<(), Refusal> {
@@ -296,7 +304,8 @@ impl Snapshot {
         let from = Under(at.id, first(Kind::Namespace));
         let tie = move |mention: &Mention| {
             let entity = &mention.by.0;
-            let reference = entity.spec.references().filter(|r| r.to == at)?;
+            let mut references = entity.spec.references().into_iter();
+            let reference = references.find(|r| r.to == at)?;
             Some((entity.at(), reference.tie))
         };
         self.mentions
@@ -325,13 +334,10 @@ impl Snapshot {
         if let Some(namespace) = namespace.filter(|namespace| !exists(namespace)).cloned() {
             return Err(Refusal::NoNamespace { at, namespace });
         }
-        match entity.spec.references() {
-            Some(r) if self.entity(r.to.kind, r.to.id).is_none() => Err(Refusal::Dangling {
-                at,
-                field: r.field,
-                to: r.to,
-            }),
-            _ => Ok(()),
+        let gone = |r: &Reference| self.entity(r.to.kind, r.to.id).is_none();
+        match entity.spec.references().into_iter().find(gone) {
+            Some(Reference { field, to, .. }) => Err(Refusal::Dangling { at, field, to }),
+            None => Ok(()),
         }
     }
 
@@ -353,10 +359,10 @@ impl Snapshot {
     }
 
     fn insert(&mut self, entity: Arc<Entity>) {
-        if let Some((_, key)) = entity.spec.unique() {
+        for (_, key) in entity.spec.unique() {
             self.unique.insert(Claim::new(&key, &entity));
         }
-        if let Some(mention) = mention(&entity) {
+        for mention in mentions(&entity) {
             self.mentions.insert(mention);
         }
         if let Some(service) = entity.as_kind::<Service>() {
@@ -369,10 +375,10 @@ impl Snapshot {
         let Some(Held(entity)) = self.entities.remove(&at) else {
             return;
         };
-        if let Some((_, key)) = entity.spec.unique() {
+        for (_, key) in entity.spec.unique() {
             self.unique.remove(&Claim::new(&key, &entity));
         }
-        if let Some(mention) = mention(&entity) {
+        for mention in mentions(&entity) {
             self.mentions.remove(&mention);
         }
         if let Some(service) = entity.as_kind::<Service>() {
@@ -381,12 +387,11 @@ impl Snapshot {
     }
 }
 
-fn mention(entity: &Arc<Entity>) -> Option<Mention> {
-    let reference = entity.spec.references()?;
-    let by = Held(Arc::clone(entity));
-    Some(Mention {
+fn mentions(entity: &Arc<Entity>) -> impl Iterator<Item = Mention> {
+    let references = entity.spec.references().into_iter();
+    references.map(|reference| Mention {
         to: reference.to.id,
-        by,
+        by: Held(Arc::clone(entity)),
     })
 }
 

@@ -11,8 +11,8 @@ pub struct Filter {
     pub namespace: Option<NamespaceRef>,
     /// Only entities that carry all of these.
     pub tags: Vec<Tag>,
-    /// Only entities that mention this one: the routes of a service, the endpoints of a pool.
-    pub mentions: Option<EntityRef>,
+    /// Only entities that mention all of these: the routes of a service, the endpoints of a pool.
+    pub mentions: Vec<EntityRef>,
 }
 
 impl Filter {
@@ -21,11 +21,14 @@ impl Filter {
             (Some(wanted), Some(namespace)) => wanted == namespace,
             _ => true,
         };
-        let mentions = self.mentions.is_none_or(|to| {
-            let reference = entity.spec.references();
-            reference.is_some_and(|reference| reference.to == to)
-        });
-        mentions && namespace && self.tags.iter().all(|tag| entity.tags.contains(tag))
+        let mentions = || {
+            let references = entity.spec.references();
+            let mentioned = |to: &EntityRef| references.iter().any(|reference| reference.to == *to);
+            self.mentions.iter().all(mentioned)
+        };
+        namespace
+            && (self.mentions.is_empty() || mentions())
+            && self.tags.iter().all(|tag| entity.tags.contains(tag))
     }
 }
 
@@ -45,7 +48,7 @@ pub fn page(
     after: Option<Id>,
     limit: usize,
 ) -> Page {
-    let listed: Box<dyn Iterator<Item = &Arc<Entity>>> = match filter.mentions {
+    let listed: Box<dyn Iterator<Item = &Arc<Entity>>> = match filter.mentions.first() {
         Some(to) => Box::new(snapshot.mentioning_after(to.id, kind, after)),
         None => Box::new(snapshot.list(kind, after)),
     };

@@ -377,7 +377,7 @@ mod tests {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let mut stream = acceptor.accept(stream).await?;
-                    stream.read(&mut [0; 1024]).await?;
+                    let _ = stream.read(&mut [0; 1024]).await?;
                     stream
                         .write_all(b"HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n")
                         .await

@@ -58,27 +58,26 @@ fn filter(kind: Kind, query: &Query, snapshot: &Snapshot) -> Result<Filter, Deta
     })
 }
 
-/// The entity that a list is narrowed by, in the parameter that is called like the kind's reference.
+/// The entities that a list is narrowed by, in parameters that are called like the kind's references.
 fn mentioned(
     kind: Kind,
     query: &Query,
     namespace: Option<&NamespaceRef>,
     snapshot: &Snapshot,
-) -> Result<Option<EntityRef>, Details> {
-    let Some((field, to)) = convert::traits(kind).reference else {
-        return Ok(None);
-    };
-    let Some(address) = query.value(field).map(Address::from) else {
-        return Ok(None);
-    };
+) -> Result<Vec<EntityRef>, Details> {
     let namespace = namespace.map_or(NamespaceRef::DEFAULT, NamespaceRef::as_str);
-    match View::new(snapshot).find(to, namespace, &address) {
-        Some(entity) => Ok(Some(entity.at())),
-        None => {
+    let view = View::new(snapshot);
+    let find = |(field, to, text): (&str, Kind, &str)| {
+        let address = Address::from(text);
+        let entity = view.find(to, namespace, &address);
+        entity.map(|entity| entity.at()).ok_or_else(|| {
             let detail = format!("{field}: {}", missing(to, namespace, &address).detail);
-            Err(Details::new(Reason::Parameter, detail))
-        }
-    }
+            Details::new(Reason::Parameter, detail)
+        })
+    };
+    let references = convert::traits(kind).references.iter();
+    let asked = references.filter_map(|(field, to)| Some((*field, *to, query.value(field)?)));
+    asked.map(find).collect()
 }
 
 /// The namespace that a URL names.

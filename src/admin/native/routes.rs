@@ -151,7 +151,7 @@ const ONLY_NAMESPACE: Parameter = Parameter {
     about: "Only entities of this namespace; kinds without namespaces are not narrowed.",
     schema: || json!({"type": "string", "minLength": 1}),
 };
-/// The kind's own field that mentions another entity, where it has one.
+/// Stands for the kind's own fields that mention other entities.
 const REFERENCE: Parameter = Parameter {
     name: "{reference}",
     place: Place::Query,
@@ -449,15 +449,16 @@ impl Served {
         }
     }
 
-    /// The route's parameters, under the names that they have for this kind.
+    /// The route's parameters, [`REFERENCE`] once for every reference that the kind has.
     pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
-        let reference = self.kind.and_then(|kind| traits(kind).reference);
-        self.route.parameters.iter().filter_map(move |parameter| {
-            let name = match parameter.name {
-                name if name == REFERENCE.name => reference?.0,
-                name => name,
-            };
-            Some(Parameter { name, ..*parameter })
+        let references = self.kind.map_or(&[][..], |kind| traits(kind).references);
+        let named = |(name, _): &(&'static str, Kind)| Parameter { name, ..REFERENCE };
+        let all = self.route.parameters.iter();
+        all.flat_map(move |parameter| -> Vec<Parameter> {
+            match parameter.name {
+                name if name == REFERENCE.name => references.iter().map(named).collect(),
+                _ => vec![*parameter],
+            }
         })
     }
 
