@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use fault::{Concern, Fault};
-pub use process::{demo, offline, run};
+pub use process::{Missing, demo, offline, run};
 
 use crate::admin::auth::{Access, Token};
 use crate::admin::calls::Calls;
@@ -513,11 +513,10 @@ fn default_tls(sessions: &Sessions) -> Result<Arc<rustls::ServerConfig>, Fault> 
     Ok(tls::server_config(key, sessions))
 }
 
+/// The error names the remedy; here is where to apply it.
 fn port_fault(error: &dyn std::fmt::Display, key: &str) -> Fault {
     let variable = key.to_uppercase().replace('.', "_");
-    Fault::machine(format!(
-        "{error}; free the port, or set {key} (SLUICEGATE_{variable}) to another"
-    ))
+    Fault::machine(format!("{key} (SLUICEGATE_{variable}): {error}"))
 }
 
 fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
