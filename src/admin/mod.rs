@@ -9,6 +9,7 @@ pub mod calls;
 pub mod door;
 pub mod gateway;
 pub mod json;
+pub mod kong;
 pub mod native;
 pub mod page;
 pub mod problem;
