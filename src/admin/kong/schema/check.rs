@@ -92,7 +92,11 @@ impl Check {
         };
         match self {
             Self::AtLeastOneOf(paths) if filled(paths) == 0 => {
-                let when = if checked.operation == Operation::Update { "when updating, " } else { "" };
+                let when = if checked.operation == Operation::Update {
+                    "when updating, "
+                } else {
+                    ""
+                };
                 let wording = "at least one of these fields must be non-empty:";
                 wrong.put_entity(format!("{when}{wording} {}", quoted(paths)));
             }
@@ -105,7 +109,8 @@ impl Check {
                 wrong.put_entity(format!("{wording} {}", quoted(paths)));
             }
             Self::MutuallyRequired(paths)
-                if sound(paths, wrong) && !matches!(filled(paths), n if n == 0 || n == paths.len()) =>
+                if sound(paths, wrong)
+                    && !matches!(filled(paths), n if n == 0 || n == paths.len()) =>
             {
                 let wording = "all or none of these fields must be set:";
                 wrong.put_entity(format!("{wording} {}", quoted(paths)));
@@ -133,7 +138,10 @@ impl Checked<'_> {
     fn concerns(&self, paths: &[FieldPath]) -> bool {
         self.named.is_none_or(|named| {
             let first = |path: &FieldPath| path.parts().first().cloned();
-            paths.iter().filter_map(first).any(|name| named.contains_key(&*name))
+            paths
+                .iter()
+                .filter_map(first)
+                .any(|name| named.contains_key(&*name))
         })
     }
 }
@@ -150,7 +158,8 @@ impl Conditional {
         }
         if let Err(fault) = self.judge(&mut of(&self.consequence), checked.around) {
             let condition = &self.condition;
-            let usual = || format!("failed conditional validation given value of field '{condition}'");
+            let usual =
+                || format!("failed conditional validation given value of field '{condition}'");
             wrong.put_entity(self.wording.as_deref().map_or_else(usual, str::to_owned));
             wrong.put_at(self.consequence.parts(), fault);
         }
@@ -209,7 +218,9 @@ fn repeats(paths: &[FieldPath], document: &Map<String, Value>) -> bool {
         .filter_map(|path| path.of(document))
         .filter(|value| !value.is_null())
         .collect();
-    (1..).zip(&values).any(|(n, value)| values.iter().skip(n).any(|other| other == value))
+    (1..)
+        .zip(&values)
+        .any(|(n, value)| values.iter().skip(n).any(|other| other == value))
 }
 
 fn quoted(paths: &[FieldPath]) -> String {

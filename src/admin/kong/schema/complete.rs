@@ -46,7 +46,10 @@ impl Schema {
         around: &Surroundings<'_>,
     ) -> Violations {
         let mut wrong = Violations::default();
-        let name = input.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let name = input
+            .get("name")
+            .and_then(Value::as_str)
+            .filter(|name| !name.is_empty());
         if let Some(name) = name.filter(|_| &*self.name == PLUGINS) {
             let known = self.of_plugin(input, stored).is_some();
             if !known || !(around.is_enabled)(name) {
@@ -78,7 +81,11 @@ impl Schema {
         };
         self.fill_auto(operation, &mut document, around);
         let mut wrong = disabled;
-        let judged = Judged { operation, named: named.as_ref(), around };
+        let judged = Judged {
+            operation,
+            named: named.as_ref(),
+            around,
+        };
         self.record.judge(&mut document, judged, &mut wrong);
         wrong.into_result()?;
         document.extend(ttl.map(|ttl| ("ttl".to_owned(), ttl)));
@@ -129,7 +136,10 @@ impl Schema {
     /// The digest of a CA's certificate is never the client's.
     fn put_digest(&self, document: &mut Document) {
         if &*self.name == "ca_certificates" {
-            let digest = document.get("cert").and_then(Value::as_str).and_then(pem::digest);
+            let digest = document
+                .get("cert")
+                .and_then(Value::as_str)
+                .and_then(pem::digest);
             document.insert("cert_digest".into(), digest.into());
         }
     }
@@ -186,7 +196,11 @@ impl Record {
     ) -> Violations {
         let mut wrong = Violations::default();
         let operation = Operation::Insert;
-        let judged = Judged { operation, named: None, around };
+        let judged = Judged {
+            operation,
+            named: None,
+            around,
+        };
         if !self.is_abstract {
             self.fill_record(fields, around);
             self.judge(fields, judged, &mut wrong);
@@ -198,7 +212,11 @@ impl Record {
     fn fill_record(&self, fields: &mut Map<String, Value>, around: &Surroundings<'_>) {
         for field in self.fields.iter().filter(|field| field.auto) {
             if !fields.contains_key(&*field.name) {
-                fields.extend(field.chance(around).map(|value| (field.name.to_string(), value)));
+                fields.extend(
+                    field
+                        .chance(around)
+                        .map(|value| (field.name.to_string(), value)),
+                );
             }
         }
     }
@@ -234,7 +252,9 @@ impl Record {
     fn merge(&self, stored: &Document, input: Document) -> Document {
         let known = |name: &String| self.field(name).is_some();
         let kept = stored.iter().filter(|(name, _)| known(name));
-        let mut merged: Document = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut merged: Document = kept
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         for (name, value) in input {
             let inner = self.field(&name).and_then(Field::record);
             let value = match (inner, merged.get(&name), value) {

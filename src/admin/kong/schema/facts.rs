@@ -392,7 +392,9 @@ fn limits(raw: RawLimits, elements: Option<RawLimits>) -> Result<Limits, String>
             .map(|it| Ok((Pattern::parse(&it.pattern)?, it.err)))
             .collect::<Result<_, String>>()
     };
-    let (any, any_wording) = raw.match_any.map_or_else(Default::default, |any| (any.patterns, any.err));
+    let (any, any_wording) = raw
+        .match_any
+        .map_or_else(Default::default, |any| (any.patterns, any.err));
     Ok(Limits {
         equals: raw.eq,
         wording: raw.err,
@@ -411,13 +413,19 @@ fn limits(raw: RawLimits, elements: Option<RawLimits>) -> Result<Limits, String>
             none: worded(raw.match_none)?,
             one: raw.r#match.as_deref().map(Pattern::parse).transpose()?,
             all: worded(raw.match_all)?,
-            any: any.iter().map(|lua| Pattern::parse(lua)).collect::<Result<_, _>>()?,
+            any: any
+                .iter()
+                .map(|lua| Pattern::parse(lua))
+                .collect::<Result<_, _>>()?,
             any_wording,
         },
         contains: raw.contains,
         apart: raw.mutually_exclusive_subsets,
         rule: raw.rule,
-        elements: elements.map(|raw| limits(raw, None)).transpose()?.map(Box::new),
+        elements: elements
+            .map(|raw| limits(raw, None))
+            .transpose()?
+            .map(Box::new),
     })
 }
 
@@ -443,9 +451,10 @@ fn check(raw: RawCheck) -> Result<Check, String> {
             keeps: limits(then_match.limits, then_match.elements)?,
             wording: then_err,
         })),
-        RawCheck::CustomEntityCheck { rule, field_sources } => {
-            Check::Named(rule, paths(field_sources))
-        }
+        RawCheck::CustomEntityCheck {
+            rule,
+            field_sources,
+        } => Check::Named(rule, paths(field_sources)),
     })
 }
 

@@ -82,7 +82,10 @@ pub struct Shorthand {
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// The field at this path, below the shorthand's record; shown again under the old name if `echo`.
-    Other { path: Box<[Box<str>]>, echo: bool },
+    Other {
+        path: Box<[Box<str>]>,
+        echo: bool,
+    },
     Nothing,
     Url,
     Algorithm,

@@ -42,7 +42,9 @@ impl Schema {
         }
         let named = root.fields.get("name").and_then(|node| node.values.last());
         let named = named.map(|name| ("name".to_owned(), Value::from(&**name)));
-        let judging = self.of_plugin(&named.into_iter().collect(), stored).unwrap_or(self);
+        let judging = self
+            .of_plugin(&named.into_iter().collect(), stored)
+            .unwrap_or(self);
         let mut document = root.infer_fields(|name| judging.record.or_shorthand(name));
         if judging.ttl {
             document.entry("ttl").and_modify(infer_number);
@@ -127,7 +129,11 @@ impl<'f> Node<'f> {
         };
         if !self.fields.is_empty() {
             let inner = self.infer_record(shape);
-            return if element.is_some() { Value::Array(vec![inner]) } else { inner };
+            return if element.is_some() {
+                Value::Array(vec![inner])
+            } else {
+                inner
+            };
         }
         let listed = !self.items.is_empty() || self.values.len() > 1;
         match self.values.first() {
@@ -247,7 +253,8 @@ mod tests {
             ("config.redis_port", "1"),
             ("config.fault_tolerant", "x"),
         ];
-        let config = json!({"limits": {"sms": {"minute": 1.5}}, "redis_port": 1, "fault_tolerant": "x"});
+        let config =
+            json!({"limits": {"sms": {"minute": 1.5}}, "redis_port": 1, "fault_tolerant": "x"});
         let plugin = infer("plugins", &form);
         assert_eq!(plugin.get("config"), Some(&config));
         let stored = json!({"name": "rate-limiting"});

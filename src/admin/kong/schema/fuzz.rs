@@ -67,5 +67,9 @@ pub fn settles(schema: &Schema, document: Document) {
     let again = schema.complete(Operation::Insert, whole.clone(), None, &around);
     assert_eq!(again.as_ref(), Ok(&whole), "complete once is complete");
     let updated = schema.complete(Operation::Update, Document::new(), Some(&whole), &around);
-    assert_eq!(updated.as_ref(), Ok(&whole), "an empty update changes nothing");
+    assert_eq!(
+        updated.as_ref(),
+        Ok(&whole),
+        "an empty update changes nothing"
+    );
 }

@@ -31,15 +31,24 @@ impl<'t> Place<'t> {
                 Some(port) => Some(parse_port(port)?),
                 None => behind.is_empty().then_some(None)?,
             };
-            return Some(Self { host: v6(address)?, port });
+            return Some(Self {
+                host: v6(address)?,
+                port,
+            });
         }
         match text.split_once(':') {
-            Some((_, rest)) if rest.contains(':') => Some(Self { host: v6(text)?, port: None }),
+            Some((_, rest)) if rest.contains(':') => Some(Self {
+                host: v6(text)?,
+                port: None,
+            }),
             Some((host, port)) => Some(Self {
                 host: Host::parse(host)?,
                 port: Some(parse_port(port)?),
             }),
-            None => Some(Self { host: Host::parse(text)?, port: None }),
+            None => Some(Self {
+                host: Host::parse(text)?,
+                port: None,
+            }),
         }
     }
 
@@ -64,9 +73,9 @@ impl<'t> Host<'t> {
         if let Ok(address) = text.parse::<Ipv4Addr>() {
             return Some(Self::Address(address.into()));
         }
-        let numbers = text.split('.').filter(|part| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
-        });
+        let numbers = text
+            .split('.')
+            .filter(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
         let is_quad = numbers.count() == 4 && text.matches('.').count() == 3;
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let is_name = !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.bytes().all(good);
@@ -95,7 +104,9 @@ pub(super) fn host_with_port(text: &str) -> Result<(), String> {
 pub(super) fn wildcard_host(text: &str) -> Result<(), String> {
     let whole = text.replacen('*', "any", 1);
     let place = Place::parse(&whole);
-    place.map(drop).ok_or_else(|| format!("invalid hostname: {text}"))
+    place
+        .map(drop)
+        .ok_or_else(|| format!("invalid hostname: {text}"))
 }
 
 /// A server's name: no address, no port.
@@ -116,13 +127,18 @@ pub(super) fn wildcard_sni(text: &str) -> Result<(), String> {
         _ => return Err("only one wildcard must be specified".into()),
     }
     sni(&text.replacen('*', "any", 1)).map_err(|why| {
-        if why.starts_with("invalid") { invalid(text) } else { why }
+        if why.starts_with("invalid") {
+            invalid(text)
+        } else {
+            why
+        }
     })
 }
 
 pub(super) fn ip_or_cidr(text: &str) -> Result<(), String> {
     let good = text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
-    good.then_some(()).ok_or_else(|| format!("invalid ip or cidr range: '{text}'"))
+    good.then_some(())
+        .ok_or_else(|| format!("invalid ip or cidr range: '{text}'"))
 }
 
 /// The name of a pool is one that could be a host's.
@@ -153,7 +169,10 @@ pub(super) fn target(text: &str) -> Result<String, String> {
 
 /// Eight groups of four digits.
 fn in_full(address: Ipv6Addr) -> String {
-    address.segments().map(|group| format!("{group:04x}")).join(":")
+    address
+        .segments()
+        .map(|group| format!("{group:04x}"))
+        .join(":")
 }
 
 #[cfg(test)]
@@ -171,7 +190,17 @@ mod tests {
             assert_eq!(target(written).unwrap(), kept);
             assert_eq!(target(kept).unwrap(), kept, "its form stays");
         }
-        for bad in ["", "a b", "1.2.3.400", "[::1", "[::1]x", "a:b", "a:70000", "::1::", "a:+1"] {
+        for bad in [
+            "",
+            "a b",
+            "1.2.3.400",
+            "[::1",
+            "[::1]x",
+            "a:b",
+            "a:70000",
+            "::1::",
+            "a:+1",
+        ] {
             assert!(target(bad).is_err(), "{bad:?}");
         }
     }

@@ -18,7 +18,11 @@ impl Field {
     /// Judges a value and brings it into form.
     pub(super) fn judge(&self, value: &mut Value, around: &Surroundings<'_>) -> Result<(), Fault> {
         if value.is_null() {
-            return if self.required { Err(REQUIRED.into()) } else { Ok(()) };
+            return if self.required {
+                Err(REQUIRED.into())
+            } else {
+                Ok(())
+            };
         }
         self.limits.judge_equality(value)?;
         if self.referenceable && value.as_str().is_some_and(is_reference) {
@@ -38,7 +42,9 @@ impl Field {
 
     fn judge_shape(&self, value: &mut Value, around: &Surroundings<'_>) -> Result<(), Fault> {
         match &self.shape {
-            Shape::Text | Shape::Integer | Shape::Number | Shape::Boolean => self.judge_plain(value),
+            Shape::Text | Shape::Integer | Shape::Number | Shape::Boolean => {
+                self.judge_plain(value)
+            }
             Shape::Array(element) => element.judge_items(value, "expected an array", around),
             Shape::Set(element) => {
                 element.judge_items(value, "expected a set", around)?;
@@ -51,7 +57,10 @@ impl Field {
             }
             Shape::Record(record) => {
                 let fields = as_fields(value).ok_or("expected a record")?;
-                record.settle(fields, around).into_result().map_err(Fault::Fields)
+                record
+                    .settle(fields, around)
+                    .into_result()
+                    .map_err(Fault::Fields)
             }
             Shape::Foreign(foreign) => foreign.judge(value),
         }
@@ -64,7 +73,11 @@ impl Field {
             Shape::Integer => judge_integer(value),
             Shape::Number => expect(value.is_number(), "expected a number"),
             Shape::Boolean => expect(value.is_boolean(), "expected a boolean"),
-            Shape::Array(_) | Shape::Set(_) | Shape::Map(_) | Shape::Record(_) | Shape::Foreign(_) => Ok(()),
+            Shape::Array(_)
+            | Shape::Set(_)
+            | Shape::Map(_)
+            | Shape::Record(_)
+            | Shape::Foreign(_) => Ok(()),
         }
     }
 
@@ -164,7 +177,9 @@ impl Foreign {
             Some(Value::String(id)) if rule::is_uuid(id) => fields.retain(|name, _| name == "id"),
             Some(Value::String(_)) => return wrong("expected a valid UUID"),
             Some(Value::Null) | None => {
-                fields.retain(|name, value| self.unique.iter().any(|it| **it == *name) && value.is_string());
+                fields.retain(|name, value| {
+                    self.unique.iter().any(|it| **it == *name) && value.is_string()
+                });
                 if fields.is_empty() {
                     return wrong("missing primary key");
                 }
@@ -181,7 +196,9 @@ impl Limits {
     pub(super) fn judge_equality(&self, value: &Value) -> Result<(), Fault> {
         match &self.equals {
             Some(only) if only != value => {
-                let shown = only.as_str().map_or_else(|| only.to_string(), str::to_owned);
+                let shown = only
+                    .as_str()
+                    .map_or_else(|| only.to_string(), str::to_owned);
                 Err(self.worded(format!("value must be {shown}")))
             }
             Some(_) | None => Ok(()),
@@ -234,7 +251,9 @@ impl Limits {
     fn judge_length(&self, length: usize) -> Result<(), Fault> {
         let wrong = |how: &str, bound: usize| {
             let own = self.length_wording.as_deref().map(str::to_owned);
-            Err(own.unwrap_or_else(|| format!("length must be {how}{bound}")).into())
+            Err(own
+                .unwrap_or_else(|| format!("length must be {how}{bound}"))
+                .into())
         };
         match (self.length, self.length_min, self.length_max) {
             (Some(exact), ..) if length != exact => wrong("", exact),
@@ -297,7 +316,12 @@ impl Limits {
             let named = |item: &Value| subset.iter().any(|name| item.as_str() == Some(name));
             items.iter().any(named)
         };
-        let touched: Vec<_> = self.apart.iter().filter(touched).map(|set| quoted(set)).collect();
+        let touched: Vec<_> = self
+            .apart
+            .iter()
+            .filter(touched)
+            .map(|set| quoted(set))
+            .collect();
         if touched.len() < 2 {
             return Ok(());
         }
@@ -318,7 +342,9 @@ fn listed(values: &[Value]) -> String {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The length of what has one: bytes of text, elements of a list, entries of a map.

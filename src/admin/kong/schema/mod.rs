@@ -116,17 +116,20 @@ impl Schema {
 
     /// The fields that point to other entities.
     pub fn foreign_fields(&self) -> impl Iterator<Item = (&str, &Foreign)> {
-        self.record.fields.iter().filter_map(|field| match &field.shape {
-            Shape::Foreign(foreign) => Some((&*field.name, foreign)),
-            Shape::Text
-            | Shape::Integer
-            | Shape::Number
-            | Shape::Boolean
-            | Shape::Array(_)
-            | Shape::Set(_)
-            | Shape::Map(_)
-            | Shape::Record(_) => None,
-        })
+        self.record
+            .fields
+            .iter()
+            .filter_map(|field| match &field.shape {
+                Shape::Foreign(foreign) => Some((&*field.name, foreign)),
+                Shape::Text
+                | Shape::Integer
+                | Shape::Number
+                | Shape::Boolean
+                | Shape::Array(_)
+                | Shape::Set(_)
+                | Shape::Map(_)
+                | Shape::Record(_) => None,
+            })
     }
 
     /// Whether `value` could be this field's: what a URL names an entity by.

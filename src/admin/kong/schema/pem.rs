@@ -40,11 +40,15 @@ fn public_half(pem: &str) -> Result<Vec<u8>, &'static str> {
 }
 
 pub(super) fn judge_certificate(pem: &str) -> Result<(), String> {
-    chain(pem).map(drop).map_err(|why| format!("invalid certificate: {why}"))
+    chain(pem)
+        .map(drop)
+        .map_err(|why| format!("invalid certificate: {why}"))
 }
 
 pub(super) fn judge_private_key(pem: &str) -> Result<(), String> {
-    public_half(pem).map(drop).map_err(|why| format!("invalid key: {why}"))
+    public_half(pem)
+        .map(drop)
+        .map_err(|why| format!("invalid key: {why}"))
 }
 
 fn spki(pem: &str) -> Option<SubjectPublicKeyInfoDer<'static>> {
@@ -98,7 +102,13 @@ pub(super) fn judge_kinds(cert: Option<&str>, alternative: Option<&str>) -> Resu
     let kind = |pem: Option<&str>| {
         let chain = chain(pem?).ok()?;
         let leaf = parse(chain.first()?)?;
-        Some(leaf.tbs_certificate.subject_pki.algorithm.algorithm.to_id_string())
+        Some(
+            leaf.tbs_certificate
+                .subject_pki
+                .algorithm
+                .algorithm
+                .to_id_string(),
+        )
     };
     match (kind(cert), kind(alternative)) {
         (Some(one), Some(other)) if one == other => Err(
@@ -135,7 +145,12 @@ pub(super) fn digest(pem: &str) -> Option<String> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
     let sha256 = TLS13_AES_128_GCM_SHA256.tls13()?.common.hash_provider;
     let hash = sha256.hash(&der);
-    Some(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(
+        hash.as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -161,8 +176,16 @@ mod tests {
 
     #[test]
     fn what_is_no_pem_is_named() {
-        assert!(judge_certificate("x").unwrap_err().starts_with("invalid certificate: "));
-        assert!(judge_private_key("x").unwrap_err().starts_with("invalid key: "));
+        assert!(
+            judge_certificate("x")
+                .unwrap_err()
+                .starts_with("invalid certificate: ")
+        );
+        assert!(
+            judge_private_key("x")
+                .unwrap_err()
+                .starts_with("invalid key: ")
+        );
         assert_eq!(judge_public_key(RSA).unwrap_err(), "invalid key");
     }
 
@@ -171,7 +194,10 @@ mod tests {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.not_after = rcgen::date_time_ymd(2040, 1, 1);
-        let ca = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+        let ca = params
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .pem();
         let at = |seconds: u64| Timestamp(seconds * 1000);
         assert!(judge_authority(Some(&ca), at(2_000_000_000)).is_ok());
         let expired = judge_authority(Some(&ca), at(2_300_000_000)).unwrap_err();
@@ -190,6 +216,9 @@ mod tests {
             judge_key_pair(fields.as_object().unwrap())
         };
         assert!(pair(&one, &one).is_ok());
-        assert_eq!(pair(&one, &other).unwrap_err(), "public key does not match private key".into());
+        assert_eq!(
+            pair(&one, &other).unwrap_err(),
+            "public key does not match private key".into()
+        );
     }
 }

@@ -13,7 +13,9 @@ pub(super) fn key() -> String {
     while key.len() < LENGTH {
         let id = Id::random();
         // Bytes 6 and 8 of a random UUID hold its version and variant.
-        let random = (0..).zip(id.as_bytes()).filter(|(n, _)| !matches!(n, 6 | 8));
+        let random = (0..)
+            .zip(id.as_bytes())
+            .filter(|(n, _)| !matches!(n, 6 | 8));
         // 248 is the greatest multiple of 62 in a byte.
         let fair = random.filter(|(_, byte)| **byte < 248);
         let letters = fair.filter_map(|(_, byte)| LETTERS.get(usize::from(*byte) % LETTERS.len()));

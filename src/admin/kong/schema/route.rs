@@ -48,7 +48,10 @@ impl Family {
         match (self, secure) {
             (Self::Http, true) => (&["methods", "hosts", "headers", "paths", "snis"], "'https'"),
             (Self::Http, false) => (&["methods", "hosts", "headers", "paths"], "'http'"),
-            (Self::Stream, _) => (&["sources", "destinations", "snis"], "'tcp', 'tls' or 'udp'"),
+            (Self::Stream, _) => (
+                &["sources", "destinations", "snis"],
+                "'tcp', 'tls' or 'udp'",
+            ),
             (Self::Passthrough, _) => (&["snis"], "'tls_passthrough'"),
             (Self::Grpc, true) => (&["hosts", "headers", "paths", "snis"], "'grpcs'"),
             (Self::Grpc, false) => (&["hosts", "headers", "paths"], "'grpc'"),
@@ -102,7 +105,10 @@ fn must_set(needed: &[&str], when: &str) -> String {
         [only] => format!("must set {only} when 'protocols' is {when}"),
         several => {
             let names: Vec<_> = several.iter().map(|name| format!("'{name}'")).collect();
-            format!("must set one of {} when 'protocols' is {when}", names.join(", "))
+            format!(
+                "must set one of {} when 'protocols' is {when}",
+                names.join(", ")
+            )
         }
     }
 }

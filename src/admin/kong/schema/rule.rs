@@ -100,13 +100,19 @@ impl Rule {
     }
 
     fn judge_items(self, items: &[Value]) -> Result<(), String> {
-        let said = |name: Option<&str>, how: &dyn Fn(&str) -> String| name.map_or(Ok(()), |it| Err(how(it)));
+        let said = |name: Option<&str>, how: &dyn Fn(&str) -> String| {
+            name.map_or(Ok(()), |it| Err(how(it)))
+        };
         if self == Self::NoRepeats {
-            return said(repeated(items.iter()), &|name| format!("{name} is duplicated"));
+            return said(repeated(items.iter()), &|name| {
+                format!("{name} is duplicated")
+            });
         }
         if self == Self::UniqueNames {
             let names = items.iter().filter_map(|item| item.get("name"));
-            return said(repeated(names), &|name| format!("repeated tags are not allowed: {name}"));
+            return said(repeated(names), &|name| {
+                format!("repeated tags are not allowed: {name}")
+            });
         }
         Ok(())
     }
@@ -134,7 +140,9 @@ impl Rule {
 /// The first text that stands twice.
 fn repeated<'v>(values: impl Iterator<Item = &'v Value>) -> Option<&'v str> {
     let mut seen = std::collections::BTreeSet::new();
-    values.filter_map(Value::as_str).find(|text| !seen.insert(*text))
+    values
+        .filter_map(Value::as_str)
+        .find(|text| !seen.insert(*text))
 }
 
 /// Whether text has the form of a UUID: 36 characters, in either case.
@@ -160,7 +168,8 @@ pub(super) fn compile(text: &str) -> Result<Regex, String> {
 }
 
 fn utf8_name(text: &str) -> Result<(), String> {
-    let good = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
+    let good =
+        |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
     if text.chars().all(good) {
         return Ok(());
     }
@@ -212,7 +221,9 @@ fn route_path(text: &str, around: &Surroundings<'_>) -> Result<(), String> {
         return Ok(());
     }
     let normal = String::from_utf8_lossy(&normal);
-    Err(format!("non-normalized path, consider use '{normal}' instead"))
+    Err(format!(
+        "non-normalized path, consider use '{normal}' instead"
+    ))
 }
 
 pub(super) fn is_token(text: &str) -> bool {
@@ -242,7 +253,9 @@ fn scheme_and_host(text: &str) -> Option<(&str, &str)> {
 fn url(text: &str) -> Result<(), String> {
     match scheme_and_host(text) {
         None => Err("missing host in url".into()),
-        Some((_, host)) if host.is_empty() || host.starts_with(':') => Err("missing host in url".into()),
+        Some((_, host)) if host.is_empty() || host.starts_with(':') => {
+            Err("missing host in url".into())
+        }
         Some((scheme, _)) if scheme.is_empty() => Err("missing scheme in url".into()),
         Some(_) => Ok(()),
     }
@@ -305,15 +318,24 @@ fn some_grant(fields: &Map<String, Value>) -> Result<(), String> {
         "enable_client_credentials",
         "enable_password_grant",
     ];
-    if GRANTS.iter().any(|grant| fields.get(*grant) == Some(&Value::Bool(true))) {
+    if GRANTS
+        .iter()
+        .any(|grant| fields.get(*grant) == Some(&Value::Bool(true)))
+    {
         return Ok(());
     }
-    Err(format!("at least one of these fields must be true: {}", GRANTS.join(", ")))
+    Err(format!(
+        "at least one of these fields must be true: {}",
+        GRANTS.join(", ")
+    ))
 }
 
 /// http-log: the credentials stand in the URL or in a header, not in both.
 fn one_authorization(fields: &Map<String, Value>) -> Result<(), String> {
-    let endpoint = fields.get("http_endpoint").and_then(Value::as_str).unwrap_or_default();
+    let endpoint = fields
+        .get("http_endpoint")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let authority = endpoint.split('/').nth(2).unwrap_or_default();
     let headers = fields.get("headers").and_then(Value::as_object);
     let named = |name: &String| name.eq_ignore_ascii_case("authorization");

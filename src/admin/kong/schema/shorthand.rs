@@ -74,9 +74,19 @@ impl Shorthand {
             }
             Meaning::HashOn => {
                 let hashes = !matches!(value.as_str(), None | Some("none"));
-                let algorithm = if hashes { "consistent-hashing" } else { "round-robin" };
-                document.entry("algorithm").or_insert_with(|| algorithm.into());
-                let value = if value.is_null() { "none".into() } else { value };
+                let algorithm = if hashes {
+                    "consistent-hashing"
+                } else {
+                    "round-robin"
+                };
+                document
+                    .entry("algorithm")
+                    .or_insert_with(|| algorithm.into());
+                let value = if value.is_null() {
+                    "none".into()
+                } else {
+                    value
+                };
                 document.insert(name.to_owned(), value);
             }
         }
@@ -122,14 +132,20 @@ impl Shorthand {
 impl Field {
     /// Shorthands hold plain values: their shape is judged here, the rest where the value goes.
     fn judge_shorthand(&self, value: &mut Value) -> Result<(), Fault> {
-        if value.is_null() { Ok(()) } else { self.judge_plain(value) }
+        if value.is_null() {
+            Ok(())
+        } else {
+            self.judge_plain(value)
+        }
     }
 }
 
 /// Splits `scheme://host:port/path` over the fields of a service. Text without a scheme is a path.
 fn put_url(service: &mut Map<String, Value>, url: &str) {
     let url = url.split(['?', '#']).next().unwrap_or_default();
-    let parts = url.split_once("://").filter(|(scheme, _)| !scheme.contains('/'));
+    let parts = url
+        .split_once("://")
+        .filter(|(scheme, _)| !scheme.contains('/'));
     let (scheme, rest) = parts.map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
     let (authority, path) = match (scheme, rest.find('/')) {
         (None, _) => ("", rest),
@@ -139,7 +155,13 @@ fn put_url(service: &mut Map<String, Value>, url: &str) {
     let authority = authority.rsplit('@').next().unwrap_or_default();
     let (host, port) = split_port(authority);
     let port = port.map(Value::from).or_else(|| usual_port(scheme?));
-    let text = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
+    let text = |text: &str| {
+        if text.is_empty() {
+            Value::Null
+        } else {
+            text.into()
+        }
+    };
     let mut put = |name: &str, value: Value| {
         service.entry(name).or_insert(value);
     };
@@ -158,7 +180,9 @@ fn split_port(authority: &str) -> (&str, Option<u64>) {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
         _ => (authority, None),
     };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     (bare.unwrap_or(host), port)
 }
 
@@ -187,7 +211,10 @@ mod tests {
         assert_eq!(service("https://user:pw@a.b:8443/x/y?q#f"), whole);
         let bare = json!({"protocol": "http", "host": "::1", "port": 80, "path": null});
         assert_eq!(service("http://[::1]"), bare);
-        assert_eq!(service("nonsense"), json!({"host": null, "path": "nonsense"}));
+        assert_eq!(
+            service("nonsense"),
+            json!({"host": null, "path": "nonsense"})
+        );
         let grpc = json!({"protocol": "grpc", "host": "g", "path": null});
         assert_eq!(service("grpc://g"), grpc);
     }

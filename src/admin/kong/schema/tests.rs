@@ -10,10 +10,22 @@ use super::*;
 
 const TRANSCRIPT: &str = include_str!("../../../../tests/vectors/kong-admin.json");
 const PEMS: [(&str, &str); 4] = [
-    ("cert1", include_str!("../../../../tests/fixtures/certificates/rsa.pem")),
-    ("key1", include_str!("../../../../tests/fixtures/certificates/rsa.pkcs8.key")),
-    ("cert2", include_str!("../../../../tests/fixtures/certificates/ec.pem")),
-    ("key2", include_str!("../../../../tests/fixtures/certificates/ec.sec1.key")),
+    (
+        "cert1",
+        include_str!("../../../../tests/fixtures/certificates/rsa.pem"),
+    ),
+    (
+        "key1",
+        include_str!("../../../../tests/fixtures/certificates/rsa.pkcs8.key"),
+    ),
+    (
+        "cert2",
+        include_str!("../../../../tests/fixtures/certificates/ec.pem"),
+    ),
+    (
+        "key2",
+        include_str!("../../../../tests/fixtures/certificates/ec.sec1.key"),
+    ),
 ];
 
 fn around() -> Surroundings<'static> {
@@ -86,13 +98,21 @@ impl Store {
             let mut keys = keys.iter().flatten();
             keys.any(|field| document.get(*field).and_then(Value::as_str) == Some(key))
         };
-        let of_table = self.entities.iter().filter(|((table, _), _)| **table == *schema.name);
+        let of_table = self
+            .entities
+            .iter()
+            .filter(|((table, _), _)| **table == *schema.name);
         of_table.map(|(_, document)| document).find(is_it)
     }
 
     fn asked(&self, method: &str, path: &str) -> Option<Asked> {
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
-        let insert = |schema, given| Asked { schema, operation: Operation::Insert, stored: None, given };
+        let insert = |schema, given| Asked {
+            schema,
+            operation: Operation::Insert,
+            stored: None,
+            given,
+        };
         match (method, &*parts) {
             ("POST", ["schemas", table, "validate"]) => {
                 Some(insert(Schemas::all().entity(table)?, Document::new()))
@@ -109,22 +129,37 @@ impl Store {
                 let schema = schema_at(collection)?;
                 let (_, foreign) = schema.foreign_fields().find(|(name, _)| name == field)?;
                 let parent = Schemas::all().entity(&foreign.table)?;
-                let id = self.find(schema, key)?.get(*field)?.get("id").and_then(Value::as_str);
+                let id = self
+                    .find(schema, key)?
+                    .get(*field)?
+                    .get("id")
+                    .and_then(Value::as_str);
                 let fresh = Id::random().to_string();
                 Some(self.one(method, parent, id.unwrap_or(&fresh), Document::new()))
             }
             ("PUT" | "PATCH", [parent, key, children, child]) => {
                 let (schema, given) = self.below(parent, key, children)?;
-                let method = if children == &"targets" { "PATCH" } else { method };
+                let method = if children == &"targets" {
+                    "PATCH"
+                } else {
+                    method
+                };
                 Some(self.one(method, schema, child, given))
             }
             _ => None,
         }
     }
 
-    fn below(&self, parent: &str, key: &str, children: &str) -> Option<(&'static Schema, Document)> {
+    fn below(
+        &self,
+        parent: &str,
+        key: &str,
+        children: &str,
+    ) -> Option<(&'static Schema, Document)> {
         let (parent, child) = (schema_at(parent)?, schema_at(children)?);
-        let (field, _) = child.foreign_fields().find(|(_, it)| it.table == parent.name)?;
+        let (field, _) = child
+            .foreign_fields()
+            .find(|(_, it)| it.table == parent.name)?;
         let id = self.find(parent, key)?.get("id")?.clone();
         let given = json!({field: {"id": id}}).as_object()?.clone();
         Some((child, given))
@@ -133,16 +168,28 @@ impl Store {
     fn one(&self, method: &str, schema: &'static Schema, key: &str, mut given: Document) -> Asked {
         let stored = self.find(schema, key).cloned();
         let is_id = key.len() == 36;
-        let operation = if method == "PUT" { Operation::Upsert } else { Operation::Update };
+        let operation = if method == "PUT" {
+            Operation::Upsert
+        } else {
+            Operation::Update
+        };
         if operation == Operation::Upsert {
             let id = stored.as_ref().and_then(|it| it.get("id").cloned());
-            given.extend(id.or_else(|| is_id.then(|| key.into())).map(|id| ("id".into(), id)));
+            given.extend(
+                id.or_else(|| is_id.then(|| key.into()))
+                    .map(|id| ("id".into(), id)),
+            );
             let named = schema.endpoint_key.as_deref().unwrap_or("group");
             if !is_id && schema.record.field(named).is_some() {
                 given.insert(named.into(), key.into());
             }
         }
-        Asked { schema, operation, stored, given }
+        Asked {
+            schema,
+            operation,
+            stored,
+            given,
+        }
     }
 
     /// What the registry would look up.
@@ -179,7 +226,9 @@ fn agrees(recorded: &Value, got: &Value) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| agrees(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| agrees(a, b)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(name, a)| b.get(name).is_some_and(|b| agrees(a, b)))
         }
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
         (a, b) => a == b,
@@ -194,7 +243,8 @@ fn body(step: &Value, store: &Store, asked: &Asked) -> Document {
         return asked.schema.infer(&form, asked.stored.as_ref()).unwrap();
     }
     let json = step.get("json").map(|json| store.substitute(json));
-    json.and_then(|json| json.as_object().cloned()).unwrap_or_default()
+    json.and_then(|json| json.as_object().cloned())
+        .unwrap_or_default()
 }
 
 /// Answers that others than schemas decide.
@@ -212,20 +262,27 @@ fn is_about_schemas(step: &Value) -> bool {
 fn replay(step: &Value, store: &mut Store) -> Result<bool, String> {
     let path = store.substitute(&step["path"]);
     let method = step["method"].as_str().unwrap();
-    let asked = store.asked(method, path.as_str().unwrap()).filter(|_| is_about_schemas(step));
+    let asked = store
+        .asked(method, path.as_str().unwrap())
+        .filter(|_| is_about_schemas(step));
     let Some(asked) = asked else {
         return Ok(false);
     };
     let mut input = body(step, store, &asked);
     input.extend(asked.given.clone());
     let recorded = store.substitute(&step["response"]);
-    let told = asked.schema.complete(asked.operation, input, asked.stored.as_ref(), &around());
+    let told = asked
+        .schema
+        .complete(asked.operation, input, asked.stored.as_ref(), &around());
     match told {
         Ok(mut document) if step["status"] != 400 => {
             store.resolve(asked.schema, &mut document);
             if &*asked.schema.name == "certificates" {
                 let names = document["snis"].as_array().cloned().unwrap_or_default();
-                let mut names: Vec<_> = names.iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+                let mut names: Vec<_> = names
+                    .iter()
+                    .map(|it| it.as_str().unwrap().to_owned())
+                    .collect();
                 names.sort();
                 document.insert("snis".into(), names.into());
             }
@@ -238,14 +295,18 @@ fn replay(step: &Value, store: &mut Store) -> Result<bool, String> {
                 store.saved.insert(name.into(), id.clone());
             }
             if recorded.get("id").is_some() {
-                store.entities.insert((asked.schema.name.to_string(), id), document);
+                store
+                    .entities
+                    .insert((asked.schema.name.to_string(), id), document);
             }
             Ok(true)
         }
         Err(wrong) if step["status"] == 400 => {
             let (fields, message) = (wrong.fields(), Value::from(wrong.message()));
-            let good = agrees(&recorded["fields"], &fields) && agrees(&recorded["message"], &message);
-            good.then_some(true).ok_or_else(|| format!("{fields} {message}\nrecorded {recorded}"))
+            let good =
+                agrees(&recorded["fields"], &fields) && agrees(&recorded["message"], &message);
+            good.then_some(true)
+                .ok_or_else(|| format!("{fields} {message}\nrecorded {recorded}"))
         }
         Ok(document) => Err(format!("accepted {document:?}\nrecorded {recorded}")),
         Err(wrong) => Err(format!("{}\nrecorded {recorded}", wrong.message())),
@@ -262,7 +323,12 @@ fn the_recorded_conversation_is_answered_as_kong_answers() {
             Err(why) => wrong.push(format!("{n} {} {}: {why}", step["method"], step["path"])),
         }
     }
-    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(replayed > 190, "{replayed} steps are about schemas");
 }
 
@@ -275,7 +341,12 @@ fn defaults_of_every_plugin_are_values_of_its_fields() {
         // What is refused lacks what only the client can know, or is a check over several fields.
         if let Err(wrong) = told {
             let text = wrong.message();
-            let known = ["required field missing", "at least one", "exactly one", "terms of service"];
+            let known = [
+                "required field missing",
+                "at least one",
+                "exactly one",
+                "terms of service",
+            ];
             assert!(known.iter().any(|it| text.contains(it)), "{name}: {text}");
         }
         assert!(schema.describe()["fields"].is_array(), "{name}");
@@ -285,13 +356,30 @@ fn defaults_of_every_plugin_are_values_of_its_fields() {
 #[test]
 fn descriptions_are_kongs_without_what_is_ours() {
     let services = Schemas::all().entity("services").unwrap().describe();
-    let host = services["fields"].as_array().unwrap().iter().find_map(|it| it.get("host"));
+    let host = services["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|it| it.get("host"));
     assert_eq!(host, Some(&json!({"required": true, "type": "string"})));
-    assert_eq!(services["shorthand_fields"], json!([{"url": {"type": "string"}}]));
-    let termination = Schemas::all().plugin("request-termination").unwrap().describe();
-    let config = termination["fields"].as_array().unwrap().iter().find_map(|it| it.get("config"));
+    assert_eq!(
+        services["shorthand_fields"],
+        json!([{"url": {"type": "string"}}])
+    );
+    let termination = Schemas::all()
+        .plugin("request-termination")
+        .unwrap()
+        .describe();
+    let config = termination["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|it| it.get("config"));
     let fields = config.unwrap()["fields"].as_array().unwrap();
-    assert!(fields.iter().any(|it| it.get("echo").is_some()), "a field of that name stays");
+    assert!(
+        fields.iter().any(|it| it.get("echo").is_some()),
+        "a field of that name stays"
+    );
 }
 
 #[test]
@@ -302,12 +390,28 @@ fn old_names_of_fields_are_kept_under_the_new_ones() {
     assert_eq!(whole["config"]["redis_host"], "r");
     let both = json!({"minute": 1, "redis_host": "r", "redis": {"host": "s"}});
     let wrong = refusal("plugins", limit(both));
-    assert!(wrong["config"]["redis_host"].as_str().unwrap().contains("mismatch"));
+    assert!(
+        wrong["config"]["redis_host"]
+            .as_str()
+            .unwrap()
+            .contains("mismatch")
+    );
     let schema = Schemas::all().entity("plugins").unwrap();
-    let patch = json!({"config": {"redis_port": 1}}).as_object().unwrap().clone();
-    let patched = schema.complete(Operation::Update, patch, Some(&whole), &around()).unwrap();
+    let patch = json!({"config": {"redis_port": 1}})
+        .as_object()
+        .unwrap()
+        .clone();
+    let patched = schema
+        .complete(Operation::Update, patch, Some(&whole), &around())
+        .unwrap();
     assert_eq!(patched["config"]["redis"]["port"], 1);
-    assert_eq!((&patched["config"]["redis_port"], &patched["config"]["redis_host"]), (&json!(1), &json!("r")));
+    assert_eq!(
+        (
+            &patched["config"]["redis_port"],
+            &patched["config"]["redis_host"]
+        ),
+        (&json!(1), &json!("r"))
+    );
 }
 
 #[test]
@@ -316,12 +420,19 @@ fn how_an_upstream_hashes_decides_its_algorithm() {
         (json!({"hash_on": "ip"}), "consistent-hashing", "ip"),
         (json!({"hash_on": null}), "round-robin", "none"),
         (json!({"algorithm": "latency"}), "latency", "none"),
-        (json!({"algorithm": "least-connections", "hash_on": "none"}), "least-connections", "none"),
+        (
+            json!({"algorithm": "least-connections", "hash_on": "none"}),
+            "least-connections",
+            "none",
+        ),
     ] {
         let mut upstream = written.as_object().unwrap().clone();
         upstream.insert("name".into(), "u".into());
         let whole = complete("upstreams", upstream.into()).unwrap();
-        assert_eq!((&whole["algorithm"], &whole["hash_on"]), (&algorithm.into(), &hash_on.into()));
+        assert_eq!(
+            (&whole["algorithm"], &whole["hash_on"]),
+            (&algorithm.into(), &hash_on.into())
+        );
     }
 }
 
@@ -339,7 +450,11 @@ fn leaves() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         (-2_i64..70_000).prop_map(Value::from),
         (-2.0..70_000.0).prop_map(Value::from),
-        prop_oneof!["[a-z/*.:~% -]{0,8}", "(http|https|grpc|tcp|~/a|key-auth|acl|header)"].prop_map(Value::from),
+        prop_oneof![
+            "[a-z/*.:~% -]{0,8}",
+            "(http|https|grpc|tcp|~/a|key-auth|acl|header)"
+        ]
+        .prop_map(Value::from),
     ]
 }
 
@@ -357,7 +472,12 @@ fn values() -> impl Strategy<Value = Value> {
 fn documents() -> impl Strategy<Value = (&'static Schema, Document)> {
     let schemas: Vec<_> = Schemas::all().entities().collect();
     prop::sample::select(schemas).prop_flat_map(|schema| {
-        let names: Vec<_> = schema.record.fields.iter().map(|field| field.name.to_string()).collect();
+        let names: Vec<_> = schema
+            .record
+            .fields
+            .iter()
+            .map(|field| field.name.to_string())
+            .collect();
         let fields = prop::collection::btree_map(prop::sample::select(names), values(), 0..6);
         fields.prop_map(move |fields| (schema, fields.into_iter().collect()))
     })
@@ -370,7 +490,8 @@ fn services() -> impl Strategy<Value = Value> {
     ("[a-z]{1,9}", port, tags, any::<bool>(), 0_u32..32_767).prop_map(
         |(host, port, tags, enabled, retries)| {
             let port = port.map_or(Value::Null, Value::from);
-            let mut whole = json!({"host": host, "tags": tags, "enabled": enabled, "retries": retries});
+            let mut whole =
+                json!({"host": host, "tags": tags, "enabled": enabled, "retries": retries});
             if !port.is_null() {
                 whole["port"] = port;
             }
@@ -380,19 +501,29 @@ fn services() -> impl Strategy<Value = Value> {
 }
 
 fn routes() -> impl Strategy<Value = Value> {
-    let headers = prop::collection::btree_map("x-[a-z]{1,3}", prop::collection::vec("[a-z]{1,3}", 1..3), 1..3);
+    let headers = prop::collection::btree_map(
+        "x-[a-z]{1,3}",
+        prop::collection::vec("[a-z]{1,3}", 1..3),
+        1..3,
+    );
     let paths = prop::collection::vec("/[a-z]{1,4}", 1..4);
-    (headers, paths, any::<bool>(), -9_i64..9).prop_map(|(headers, paths, strip_path, regex_priority)| {
-        json!({"headers": headers, "paths": paths, "strip_path": strip_path,
+    (headers, paths, any::<bool>(), -9_i64..9).prop_map(
+        |(headers, paths, strip_path, regex_priority)| {
+            json!({"headers": headers, "paths": paths, "strip_path": strip_path,
             "regex_priority": regex_priority, "service": {"name": "a"}, "protocols": ["http"]})
-    })
+        },
+    )
 }
 
 fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
                 flatten(&name, value, out);
             }
         }

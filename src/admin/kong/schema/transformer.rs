@@ -30,7 +30,11 @@ pub(super) fn template_header(text: &str) -> Result<(), String> {
 
 /// Text with `$(…)`, each of them closed and not empty.
 pub(super) fn template(text: &str) -> Result<(), String> {
-    let wrong = |why: &str| Err(format!("value '{text}' is not in supported format, error:{why}"));
+    let wrong = |why: &str| {
+        Err(format!(
+            "value '{text}' is not in supported format, error:{why}"
+        ))
+    };
     for rest in text.split("$(").skip(1) {
         match closing(rest) {
             None => return wrong("a '$(' without its ')'"),

@@ -126,7 +126,9 @@ impl Violations {
                     out.extend(inner.entries().map(|(key, value)| say(name, &key, &value)));
                 }
                 Fault::Items(items) => {
-                    let bad = (1..).zip(items).filter_map(|(n, item)| Some((n, item.as_ref()?)));
+                    let bad = (1..)
+                        .zip(items)
+                        .filter_map(|(n, item)| Some((n, item.as_ref()?)));
                     out.extend(bad.map(|(n, item)| say(name, &n.to_string(), &item.to_value())));
                 }
             }
@@ -140,7 +142,8 @@ impl Violations {
     }
 
     fn entries(&self) -> impl Iterator<Item = (String, Value)> + '_ {
-        let whole = (!self.entity.is_empty()).then(|| (ENTITY.to_owned(), self.entity.clone().into()));
+        let whole =
+            (!self.entity.is_empty()).then(|| (ENTITY.to_owned(), self.entity.clone().into()));
         let fields = self.fields.iter();
         whole
             .into_iter()
@@ -167,7 +170,11 @@ fn write_lua(value: &Value, depth: usize, out: &mut String) {
             // Behind a hole, elements carry their position.
             let dense = items.iter().take_while(|item| !item.is_null()).count();
             for (n, item) in (1..).zip(items).filter(|(_, item)| !item.is_null()) {
-                let key = if n <= dense { String::new() } else { format!("[{n}] = ") };
+                let key = if n <= dense {
+                    String::new()
+                } else {
+                    format!("[{n}] = ")
+                };
                 entries.push((key, item));
             }
         }
@@ -222,7 +229,10 @@ mod tests {
         let mut wrong = Violations::of_field("z", "late");
         wrong.put("a", "early");
         wrong.put_entity("whole");
-        assert_eq!(wrong.message(), "3 schema violations (whole; a: early; z: late)");
+        assert_eq!(
+            wrong.message(),
+            "3 schema violations (whole; a: early; z: late)"
+        );
         let fields = json!({"@entity": ["whole"], "a": "early", "z": "late"});
         assert_eq!(wrong.fields(), fields);
     }
@@ -232,9 +242,13 @@ mod tests {
         let mut inner = Violations::default();
         inner.put_entity("no \"x\"");
         inner.put("a-b", Fault::Items(vec![None, Some("bad".into())]));
-        let wrong = Violations::of_field("list", Fault::Items(vec![None, Some(Fault::Fields(inner))]));
+        let wrong =
+            Violations::of_field("list", Fault::Items(vec![None, Some(Fault::Fields(inner))]));
         let table = "{\n  [\"@entity\"] = {\n    \"no \\\"x\\\"\"\n  },\n  [\"a-b\"] = {\n    [2] = \"bad\"\n  }\n}";
-        assert_eq!(wrong.message(), format!("schema violation (list.2: {table})"));
+        assert_eq!(
+            wrong.message(),
+            format!("schema violation (list.2: {table})")
+        );
     }
 
     #[test]
@@ -242,7 +256,10 @@ mod tests {
         let path = |text: &str| text.split('.').map(Into::into).collect::<Vec<Box<str>>>();
         let mut wrong = Violations::default();
         wrong.put_at(&path("config.redis.host"), "missing".into());
-        assert_eq!(wrong.fields(), json!({"config": {"redis": {"host": "missing"}}}));
+        assert_eq!(
+            wrong.fields(),
+            json!({"config": {"redis": {"host": "missing"}}})
+        );
         assert!(wrong.concern(&path("config.redis.host")) && wrong.concern(&path("config")));
         assert!(!wrong.concern(&path("config.redis.port")) && !wrong.concern(&path("name")));
     }
