@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Schema;
-use super::check::{Check, FieldPath, Named};
+use super::check::{Check, Conditional, FieldPath, Named};
 use super::field::{Field, Foreign, Limits, Meaning, Patterns, Record, Shape, Shorthand};
 use super::pattern::Pattern;
 use super::rule::Rule;
@@ -222,17 +222,20 @@ enum RawCheck {
     MutuallyExclusive(Vec<String>),
     MutuallyRequired(Vec<String>),
     Distinct(Vec<String>),
-    Conditional {
-        if_field: String,
-        if_match: RawMatch,
-        then_field: String,
-        then_match: RawMatch,
-        then_err: Option<Box<str>>,
-    },
+    Conditional(Box<RawConditional>),
     CustomEntityCheck {
         rule: Named,
         field_sources: Vec<String>,
     },
+}
+
+#[derive(Deserialize)]
+struct RawConditional {
+    if_field: String,
+    if_match: RawMatch,
+    then_field: String,
+    then_match: RawMatch,
+    then_err: Option<Box<str>>,
 }
 
 /// Tells an explicit null from an absent key.
@@ -437,19 +440,13 @@ fn check(raw: RawCheck) -> Result<Check, String> {
         RawCheck::MutuallyExclusive(names) => Check::MutuallyExclusive(paths(names)),
         RawCheck::MutuallyRequired(names) => Check::MutuallyRequired(paths(names)),
         RawCheck::Distinct(names) => Check::Distinct(paths(names)),
-        RawCheck::Conditional {
-            if_field,
-            if_match,
-            then_field,
-            then_match,
-            then_err,
-        } => Check::Conditional(Box::new(super::check::Conditional {
-            condition: FieldPath::parse(&if_field),
-            holds: limits(if_match.limits, if_match.elements)?,
-            consequence: FieldPath::parse(&then_field),
-            required: then_match.required,
-            keeps: limits(then_match.limits, then_match.elements)?,
-            wording: then_err,
+        RawCheck::Conditional(raw) => Check::Conditional(Box::new(Conditional {
+            condition: FieldPath::parse(&raw.if_field),
+            holds: limits(raw.if_match.limits, raw.if_match.elements)?,
+            consequence: FieldPath::parse(&raw.then_field),
+            required: raw.then_match.required,
+            keeps: limits(raw.then_match.limits, raw.then_match.elements)?,
+            wording: raw.then_err,
         })),
         RawCheck::CustomEntityCheck {
             rule,

@@ -256,7 +256,7 @@ fn url(text: &str) -> Result<(), String> {
         Some((_, host)) if host.is_empty() || host.starts_with(':') => {
             Err("missing host in url".into())
         }
-        Some((scheme, _)) if scheme.is_empty() => Err("missing scheme in url".into()),
+        Some(("", _)) => Err("missing scheme in url".into()),
         Some(_) => Ok(()),
     }
 }

@@ -37,13 +37,13 @@ fn around() -> Surroundings<'static> {
     }
 }
 
-fn complete(table: &str, document: Value) -> Result<Document, Violations> {
+fn complete(table: &str, document: &Value) -> Result<Document, Violations> {
     let schema = Schemas::all().entity(table).unwrap();
     let document = document.as_object().unwrap().clone();
     schema.complete(Operation::Insert, document, None, &around())
 }
 
-fn refusal(table: &str, document: Value) -> Value {
+fn refusal(table: &str, document: &Value) -> Value {
     complete(table, document).unwrap_err().fields()
 }
 
@@ -329,7 +329,7 @@ fn the_recorded_conversation_is_answered_as_kong_answers() {
         wrong.len(),
         wrong.join("\n")
     );
-    assert!(replayed > 190, "{replayed} steps are about schemas");
+    assert!(replayed == 211, "{replayed} steps are about schemas");
 }
 
 #[test]
@@ -385,11 +385,11 @@ fn descriptions_are_kongs_without_what_is_ours() {
 #[test]
 fn old_names_of_fields_are_kept_under_the_new_ones() {
     let limit = |config: Value| json!({"name": "rate-limiting", "config": config});
-    let whole = complete("plugins", limit(json!({"minute": 1, "redis_host": "r"}))).unwrap();
+    let whole = complete("plugins", &limit(json!({"minute": 1, "redis_host": "r"}))).unwrap();
     assert_eq!(whole["config"]["redis"]["host"], "r");
     assert_eq!(whole["config"]["redis_host"], "r");
     let both = json!({"minute": 1, "redis_host": "r", "redis": {"host": "s"}});
-    let wrong = refusal("plugins", limit(both));
+    let wrong = refusal("plugins", &limit(both));
     assert!(
         wrong["config"]["redis_host"]
             .as_str()
@@ -428,7 +428,7 @@ fn how_an_upstream_hashes_decides_its_algorithm() {
     ] {
         let mut upstream = written.as_object().unwrap().clone();
         upstream.insert("name".into(), "u".into());
-        let whole = complete("upstreams", upstream.into()).unwrap();
+        let whole = complete("upstreams", &upstream.into()).unwrap();
         assert_eq!(
             (&whole["algorithm"], &whole["hash_on"]),
             (&algorithm.into(), &hash_on.into())
