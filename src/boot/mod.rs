@@ -509,8 +509,8 @@ impl LocalService for LateService {
 /// Shown to TLS clients until an operator brings a certificate for their name.
 fn default_tls(sessions: &Sessions) -> Result<Arc<rustls::ServerConfig>, Fault> {
     let certificate = tls::generate(&["localhost".to_owned()]).map_err(Fault::machine)?;
-    let key = tls::certified(&certificate, &tls::provider()).map_err(Fault::machine)?;
-    Ok(tls::server_config(key, sessions))
+    let shown = tls::Shown::of(&certificate, &tls::provider()).map_err(Fault::machine)?;
+    Ok(tls::server_config(shown, sessions))
 }
 
 /// The error names the remedy; here is where to apply it.

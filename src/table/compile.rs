@@ -277,9 +277,9 @@ impl Work<'_> {
             let Some(certificate) = self.builder.snapshot.get::<Certificate>(at.id) else {
                 continue;
             };
-            match tls::certified(certificate, &tls::provider()) {
-                Ok(key) => {
-                    let config = tls::server_config(key, &self.compiler.sessions);
+            match tls::Shown::of(certificate, &tls::provider()) {
+                Ok(shown) => {
+                    let config = tls::server_config(shown, &self.compiler.sessions);
                     self.table.certs.put(at.id, config);
                 }
                 Err(invalid) => self.problems.push(Problem { at: *at, invalid }),
