@@ -19,6 +19,17 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
 }
 
+impl<'a> Head<'a> {
+    pub const fn of(request: &'a http::request::Parts) -> Self {
+        Self {
+            method: &request.method,
+            uri: &request.uri,
+            version: request.version,
+            headers: &request.headers,
+        }
+    }
+}
+
 /// How the request came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
