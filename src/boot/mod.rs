@@ -38,12 +38,14 @@ use crate::net;
 use crate::net::bind;
 use crate::net::bind::Claim;
 use crate::net::handover::{Legacy, Successor};
-use crate::net::{Bound, Limits, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
+use crate::net::{App, Bound, Limits, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::proxy::access_log;
 use crate::proxy::access_log::AccessLog;
+use crate::proxy::chunked::ChunkLimits;
 use crate::proxy::connection::{Role, Scheme};
 use crate::proxy::head::HeadLimits;
 use crate::proxy::headers::Instance;
+use crate::proxy::lane::Lane;
 use crate::proxy::stats::Totals;
 use crate::proxy::trust::TrustedProxies;
 use crate::proxy::{Gateway, LocalService, Shared, UpstreamLimits};
@@ -258,7 +260,17 @@ impl Site<'_> {
         let workers = proxy.workers.map_or_else(cores, usize::from);
         let limits = limits(&self.settings.limits);
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));
-        let app = |_| Gateway::new(Arc::clone(shared), random_seed());
+        let app = |_| {
+            let gateway = Gateway::new(Arc::clone(shared), random_seed());
+            let lane = || {
+                let (idle, attempts) = (upstreams.idle_connections, upstreams.attempts);
+                Lane::new(gateway.clone(), idle, attempts)
+            };
+            App {
+                lane: proxy.lane.then(lane),
+                proxy: gateway,
+            }
+        };
         let totals = Some(shared.totals.clone());
         let listeners = net::start(workers, &upstreams, limits, tls, totals, app)?;
         let shown = listeners.stats().register(&self.metrics);
@@ -536,8 +548,10 @@ fn limits(settings: &config::Limits) -> Limits {
         grace: settings.body_rate_grace,
         body_stall: settings.body_read_timeout,
         write_stall: settings.response_stall_timeout,
-        chunk_extensions: settings.chunk_extension_max,
-        trailers: settings.trailer_max,
+        chunks: ChunkLimits {
+            extensions: settings.chunk_extension_max,
+            trailers: settings.trailer_max,
+        },
         h2_streams: settings.h2_streams_max,
         h2_headers: settings.h2_header_list_max,
         h2_idle: settings.keepalive_timeout,

@@ -3,6 +3,7 @@
 pub mod access_log;
 mod attempt;
 pub mod authority;
+pub mod chunked;
 pub mod connection;
 pub mod edits;
 mod endpoint;
@@ -14,6 +15,7 @@ pub mod fuzz;
 pub mod head;
 pub mod headers;
 mod judge;
+pub mod lane;
 pub mod local;
 mod record;
 pub mod request_id;
