@@ -3,7 +3,6 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
-use smallvec::SmallVec;
 
 /// A message's header fields, however they are kept.
 pub trait Fields {
@@ -45,9 +44,14 @@ pub enum Edit {
 
 /// Changes to a message's header. What is not named stays as the sender wrote it.
 #[derive(Clone, Debug, Default)]
-pub struct Edits(SmallVec<[(HeaderName, Edit); 16]>);
+pub struct Edits(Vec<(HeaderName, Edit)>);
 
 impl Edits {
+    /// With room for so many.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
     /// Overrules what was decided about `name` before.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.overrule(name, Edit::Set(value));
@@ -56,6 +60,12 @@ impl Edits {
     /// Overrules what was decided about `name` before.
     pub fn remove(&mut self, name: HeaderName) {
         self.overrule(name, Edit::Remove);
+    }
+
+    /// As [`Edits::set`], where nothing was decided about `name` before.
+    pub(super) fn set_first(&mut self, name: HeaderName, value: HeaderValue) {
+        debug_assert!(self.0.iter().all(|(other, _)| *other != name), "{name}");
+        self.0.push((name, Edit::Set(value)));
     }
 
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
@@ -73,7 +83,8 @@ impl Edits {
     /// Whether the sender's own fields of `name` go.
     fn replaces(&self, name: &[u8]) -> bool {
         self.0.iter().any(|(other, edit)| {
-            let same = other.as_str().as_bytes().eq_ignore_ascii_case(name);
+            let other = other.as_str().as_bytes();
+            let same = other.len() == name.len() && other.eq_ignore_ascii_case(name);
             same && !matches!(edit, Edit::Append(_))
         })
     }
@@ -109,6 +120,7 @@ impl Edits {
 }
 
 fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

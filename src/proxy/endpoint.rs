@@ -128,7 +128,7 @@ fn returned(
     switch: Switch,
     x: &Exchange,
 ) -> Edits {
-    let mut edits = Edits::default();
+    let mut edits = Edits::with_capacity(6);
     for name in response_hop_by_hop(fields, switch) {
         edits.remove(name);
     }
@@ -138,7 +138,7 @@ fn returned(
         edits.remove(TRANSFER_ENCODING);
     }
     if let (Answer::Final | Answer::Switch, Some(id)) = (answer, &x.request_id) {
-        edits.set(X_REQUEST_ID, id.as_header().clone());
+        edits.set_first(X_REQUEST_ID, id.as_header().clone());
     }
     edits
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::attempt::Attempt;
 use super::connection::{Connection, Role};
@@ -35,6 +35,8 @@ pub struct Exchange {
 pub(super) struct Matched {
     pub(super) route: Arc<Route>,
     pub(super) service: Arc<Service>,
+    /// The host it was for, in normal form and without port.
+    pub(super) host: Option<HeaderValue>,
     /// The path and query to send, where they are not the client's own.
     pub(super) sent: Option<Vec<u8>>,
     /// Bytes of the normalised path that the route strips.

@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderValue, Uri};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
-use super::authority::authority as authority_of;
 use super::edits::Edits;
 use super::exchange::{Exchange, Matched};
 use super::headers::{Forward, Hop, Instance, impostors};
@@ -85,17 +84,17 @@ pub(super) fn edits(
     hop: &Hop,
     client: Head<'_>,
 ) -> Edits {
-    let mut edits = Edits::default();
+    let mut edits = Edits::with_capacity(12);
     announce(x, matched, hop, client, &mut edits);
-    edits.set(VIA, instance.via(client.headers, client.version));
+    edits.set_first(VIA, instance.via(client.headers, client.version));
     if let Some(id) = &x.request_id {
-        edits.set(X_REQUEST_ID, id.as_header().clone());
+        edits.set_first(X_REQUEST_ID, id.as_header().clone());
     }
     for name in &matched.connection_only {
         edits.remove(name.clone());
     }
     if let Some(host) = host(x, matched, client) {
-        edits.set(HOST, host);
+        edits.set_first(HOST, host);
     }
     edits
 }
@@ -138,13 +137,10 @@ pub(super) fn origin_form(uri: &Uri) -> Cow<'_, str> {
 
 /// Who asks, and how it came here.
 fn announce(x: &Exchange, matched: &Matched, hop: &Hop, client: Head<'_>, edits: &mut Edits) {
-    let authority = authority_of(client.uri, client.headers, client.version)
-        .ok()
-        .flatten();
     let path = client.uri.path();
     let forward = Forward {
         client: x.client,
-        authority: authority.as_ref(),
+        host: matched.host.as_ref(),
         prefix: path
             .get(..matched.stripped)
             .filter(|prefix| !prefix.is_empty()),

@@ -12,7 +12,6 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
-use super::authority::Authority;
 use super::edits::{Edits, Fields};
 use super::head::is_token;
 use super::trust::TrustedProxies;
@@ -27,6 +26,8 @@ pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-
 pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// RFC 7540 §3.2.1; deprecated, and for one connection only.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// What CGI turns into the environment variable HTTP_PROXY ("httpoxy").
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 
@@ -59,7 +60,8 @@ pub struct Hop {
 pub struct Forward<'a> {
     /// As [`Hop::client`] found it.
     pub client: IpAddr,
-    pub authority: Option<&'a Authority<'a>>,
+    /// The host it was for, without port.
+    pub host: Option<&'a HeaderValue>,
     /// The part of the path that the route cut off; `/` and nothing are alike.
     pub prefix: Option<&'a str>,
 }
@@ -101,9 +103,9 @@ impl Hop {
     /// stays; what anyone else said is overwritten, but for `X-Forwarded-For`, whose last element is
     /// always ours and true.
     pub fn forwarded(&self, headers: &HeaderMap, forward: &Forward<'_>, edits: &mut Edits) {
-        edits.set(X_REAL_IP, self.client_text(forward.client));
-        edits.set(X_FORWARDED_FOR, self.forwarded_for(headers));
-        let host = || text(forward.authority.map(|authority| &*authority.host));
+        edits.set_first(X_REAL_IP, self.client_text(forward.client));
+        edits.set_first(X_FORWARDED_FOR, self.forwarded_for(headers));
+        let host = || forward.host.cloned();
         let prefix = || text(forward.prefix.filter(|prefix| !matches!(*prefix, "" | "/")));
         self.say(headers, X_FORWARDED_PROTO, edits, || Some(self.proto()));
         self.say(headers, X_FORWARDED_HOST, edits, host);
@@ -133,7 +135,7 @@ impl Hop {
         let said = headers.contains_key(&name);
         match known() {
             _ if said && self.trust == Trust::Trusted => {}
-            Some(value) => edits.set(name, value),
+            Some(value) => edits.set_first(name, value),
             None if said => edits.remove(name),
             None => {}
         }
@@ -343,11 +345,15 @@ pub type Names = SmallVec<[HeaderName; 4]>;
 /// Where `Connection` names a field that guards something: who would strip it, wants around a check.
 pub fn request_hop_by_hop(headers: &HeaderMap, switch: Switch) -> Result<Names, Nominated> {
     let mut names = always(headers, switch);
-    if headers.contains_key(PROXY) {
-        names.push(PROXY);
-    }
-    if headers.contains_key(PROXY_AUTHORIZATION) {
-        names.push(PROXY_AUTHORIZATION);
+    for name in [
+        PROXY,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        HTTP2_SETTINGS,
+    ] {
+        if headers.contains_key(&name) {
+            names.push(name);
+        }
     }
     if headers.contains_key(TE) && !is_trailers_only(headers) {
         names.push(TE);
@@ -450,10 +456,9 @@ mod tests {
     fn forwarded(peer: &str, fields: &[(&'static str, &str)]) -> HeaderMap {
         let map = headers(fields);
         let hop = Hop::new(peer.parse().unwrap(), 8443, Scheme::Https, &trusted());
-        let authority = Authority::parse(b"a.example:8443").unwrap();
         let forward = Forward {
             client: hop.client(&map, &trusted()),
-            authority: Some(&authority),
+            host: Some(&HeaderValue::from_static("a.example")),
             prefix: Some("/api"),
         };
         let mut edits = Edits::default();

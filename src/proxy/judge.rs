@@ -131,6 +131,7 @@ impl Gateway {
         Matched {
             route: Arc::clone(hit.route()),
             service: Arc::clone(service),
+            host: target.host_value(),
             sent,
             stripped,
             switch,

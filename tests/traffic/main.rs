@@ -11,6 +11,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use support::gateway::Gateway;
+
 mod balance;
 mod dialect;
 mod failures;
@@ -21,6 +23,8 @@ mod limits;
 mod listeners;
 mod live;
 mod metrics;
+mod paths;
+mod pingora;
 mod retries;
 mod routing;
 mod streaming;

@@ -25,6 +25,8 @@ pub trait Client: AsyncRead + AsyncWrite + Unpin {
 pub(super) struct Reception {
     /// The client wants to send another request, and may.
     pub(super) keeps: bool,
+    /// The whole request has been read.
+    pub(super) whole: bool,
     /// A 1xx head has begun.
     pub(super) interim: bool,
     /// The final head has begun.
@@ -34,18 +36,20 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    pub(super) const fn new(keeps: bool) -> Self {
+    pub(super) const fn new(keeps: bool, whole: bool) -> Self {
         Self {
             keeps,
+            whole,
             interim: false,
             answered: false,
             sent: 0,
         }
     }
 
-    /// Whether the connection goes on behind the response that begins now.
+    /// Whether the connection goes on behind the response that begins now. Where the request has not
+    /// come to its end it may never do, so it does not.
     pub(super) fn keep(&mut self, x: &Exchange) -> bool {
-        self.keeps &= !x.is_draining();
+        self.keeps &= self.whole && !x.is_draining();
         self.keeps
     }
 

@@ -24,6 +24,9 @@ const ROOM_FIRST: usize = 8 << 10;
 /// What later ones may, once a read has filled what there was.
 const ROOM_MOST: usize = 64 << 10;
 
+/// Nearly every head fits.
+const HEAD_BYTES_USUAL: usize = 512;
+
 /// A response on its way.
 #[derive(Debug)]
 pub(super) struct Download {
@@ -77,7 +80,7 @@ impl Download {
             buffer: Vec::with_capacity(ROOM_FIRST),
             start: 0,
             stage: Stage::Head(Scan::default()),
-            ahead: Vec::new(),
+            ahead: Vec::with_capacity(HEAD_BYTES_USUAL),
             piece: 0..0,
             behind: b"",
             written: 0,

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{TE, TRAILER};
-use http::{HeaderName, Response};
+use http::Response;
 use tokio::io::AsyncWriteExt;
 
 pub use client::Client;
@@ -29,7 +29,6 @@ pub use client::Client;
 use super::connection::Connection;
 use super::exchange::Exchange;
 use super::failure::{CLIENT_CLOSED_REQUEST, Failure, Kind, Progress, Sent};
-use super::head::Framing;
 use super::headers::Switch;
 use super::judge::Verdict;
 use super::{Gateway, edits, forward, local, record};
@@ -45,12 +44,6 @@ use wire::Outgoing;
 
 /// How often idle connections to endpoints are looked at.
 const TEND_EVERY: Duration = Duration::from_secs(1);
-
-/// The longest body that is read and thrown away so that the connection can be kept, in bytes.
-const DISCARD_BYTES_MAX: u64 = 64 << 10;
-
-/// RFC 7540 §3.2.1; deprecated, and for one connection only.
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// One worker's lane.
 #[derive(Debug)]
@@ -144,7 +137,7 @@ impl Lane {
         let mut visit = Visit {
             client,
             request: &request,
-            reception: Reception::new(!request.closes()),
+            reception: Reception::new(!request.closes(), !request.has_body()),
             x,
         };
         match verdict {
@@ -210,8 +203,11 @@ impl Lane {
     fn begin<'u, C>(&self, visit: &Visit<'_, C>, upload: &'u mut Upload) -> &'u mut Upload {
         let head = visit.request.head();
         let mut edits = self.gateway.forwarded(head, &visit.x);
-        for name in [TE, TRAILER, HTTP2_SETTINGS] {
-            edits.remove(name);
+        // The lane forwards no trailers.
+        for name in [TE, TRAILER] {
+            if head.headers.contains_key(&name) {
+                edits.remove(name);
+            }
         }
         let sent = visit.x.matched.as_ref();
         let sent = sent.and_then(|matched| matched.sent.as_deref());
@@ -240,18 +236,9 @@ impl Lane {
 
     /// Answers a request that goes nowhere.
     async fn refuse<C: Client>(&self, visit: &mut Visit<'_, C>, reply: &Reply) {
-        let short = match visit.request.framing() {
-            Framing::None | Framing::Chunked => true,
-            Framing::Length(length) => length <= DISCARD_BYTES_MAX,
-        };
-        visit.reception.keeps &= short && reply.kind().afterwards() == Afterwards::Keep;
+        visit.reception.keeps &= reply.kind().afterwards() == Afterwards::Keep;
         let replied = self.reply(visit, reply).await;
         visit.reception.keeps &= replied.is_ok();
-        if visit.reception.keeps {
-            let framing = visit.request.framing();
-            let all = upload::discard(visit.client, framing, DISCARD_BYTES_MAX).await;
-            visit.reception.keeps = all;
-        }
     }
 
     /// Writes a reply of the gateway's own.

@@ -44,6 +44,7 @@ impl<C: Client> Relay<'_, '_, C> {
         let up = self
             .upload
             .advance(visit.client, &mut self.endpoint, &mut visit.x, cx)?;
+        visit.reception.whole = self.upload.is_read();
         let mut parties = Parties {
             gateway: self.gateway,
             request: visit.request,

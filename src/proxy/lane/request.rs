@@ -60,6 +60,10 @@ impl Request {
         self.framing
     }
 
+    pub(super) const fn has_body(&self) -> bool {
+        !matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }

@@ -17,6 +17,9 @@ use crate::proxy::head::Framing;
 /// One read from the client.
 const PIECE: usize = 16 << 10;
 
+/// Nearly every head fits.
+const HEAD_BYTES_USUAL: usize = 1 << 10;
+
 /// The longest body that is kept for another attempt; pingora keeps as much.
 const REPLAY_BYTES_MAX: usize = 64 << 10;
 
@@ -57,21 +60,6 @@ impl Rest {
             Framing::Chunked => Self::Chunked(Chunks::new()),
         }
     }
-
-    /// Takes what the transport has checked.
-    fn skip(&mut self, raw: &[u8]) {
-        let over = match self {
-            Self::Nothing => true,
-            Self::Length(left) => {
-                *left = left.saturating_sub(raw.len() as u64);
-                *left == 0
-            }
-            Self::Chunked(chunks) => chunks.scan(raw, &CHECKED).is_err() || chunks.is_done(),
-        };
-        if over {
-            *self = Self::Nothing;
-        }
-    }
 }
 
 /// Where an upload stands when it cannot go on.
@@ -100,6 +88,7 @@ impl Upload {
     /// Begins an attempt: `write` writes the head, and what of the body was sent before follows.
     pub(super) fn begin(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.pending.clear();
+        self.pending.reserve(HEAD_BYTES_USUAL);
         self.written = 0;
         self.broken = None;
         write(&mut self.pending);
@@ -233,23 +222,6 @@ impl Upload {
             replay.extend_from_slice(&self.pending);
         }
     }
-}
-
-/// Reads a body and forgets it; false where it does not end within `most` bytes.
-pub(super) async fn discard(client: &mut impl Client, framing: Framing, most: u64) -> bool {
-    let mut rest = Rest::of(framing);
-    let mut raw = Vec::new();
-    let mut total = 0;
-    while !matches!(rest, Rest::Nothing) && total <= most {
-        raw.clear();
-        raw.reserve(PIECE);
-        match client.read_buf(&mut raw).await {
-            Ok(count) if count > 0 => total += count as u64,
-            Ok(_) | Err(_) => return false,
-        }
-        rest.skip(&raw);
-    }
-    matches!(rest, Rest::Nothing)
 }
 
 /// Frames the content of `raw` anew, without extensions and trailers; true at the end.
