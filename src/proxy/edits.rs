@@ -28,9 +28,23 @@ impl Fields for HeaderMap {
     }
 
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        self.get_all(name).iter().map(HeaderValue::as_bytes)
+        let all = self.has(name).then(|| self.get_all(name));
+        all.into_iter().flatten().map(HeaderValue::as_bytes)
+    }
+
+    /// Most questions are about fields that are not there, and most headers are short: looking
+    /// through one costs less than hashing a name.
+    fn has(&self, name: &HeaderName) -> bool {
+        if self.len() <= SHORT {
+            self.keys().any(|other| other == name)
+        } else {
+            self.contains_key(name)
+        }
     }
 }
+
+/// Fields of a short header.
+const SHORT: usize = 12;
 
 /// What is to become of the fields of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]

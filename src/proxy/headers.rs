@@ -132,7 +132,7 @@ impl Hop {
         edits: &mut Edits,
         known: impl FnOnce() -> Option<HeaderValue>,
     ) {
-        let said = headers.contains_key(&name);
+        let said = headers.has(&name);
         match known() {
             _ if said && self.trust == Trust::Trusted => {}
             Some(value) => edits.set_first(name, value),
@@ -157,19 +157,14 @@ impl Hop {
 
 /// The list in all fields of `name`, with one more element at its end.
 fn appended(headers: &HeaderMap, name: &HeaderName, element: &HeaderValue) -> HeaderValue {
-    let there = || {
-        headers
-            .get_all(name)
-            .iter()
-            .filter(|field| !field.is_empty())
-    };
+    let there = || Fields::values(headers, name).filter(|field| !field.is_empty());
     let length: usize = there().map(|field| field.len() + 2).sum();
     if length == 0 {
         return element.clone();
     }
     let mut text = Vec::with_capacity(length + element.len());
     for field in there() {
-        text.extend_from_slice(field.as_bytes());
+        text.extend_from_slice(field);
         text.extend_from_slice(b", ");
     }
     text.extend_from_slice(element.as_bytes());
@@ -329,11 +324,20 @@ pub fn is_answer(status: StatusCode, headers: &impl Fields, switch: Switch) -> b
     known && (!switched || switch == Switch::WebSocket)
 }
 
-/// A field that `Connection` may not name: the message could not be framed, routed or trusted
-/// without it.
+/// A `Connection` that a message cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the Connection header field names {0:?}, which is not for this connection only")]
-pub struct Nominated(pub HeaderName);
+pub enum Nominated {
+    /// The message could not be framed, routed or trusted without the field.
+    #[error("the Connection header field names {0:?}, which is not for this connection only")]
+    Guard(HeaderName),
+    #[error("the Connection header field is malformed")]
+    Malformed,
+    #[error("the Connection header field has too many options")]
+    TooMany,
+}
+
+/// Options of `Connection` in a request; pingora takes as many.
+const OPTIONS_MAX: usize = 9;
 
 /// The names of fields to remove.
 pub type Names = SmallVec<[HeaderName; 4]>;
@@ -351,18 +355,27 @@ pub fn request_hop_by_hop(headers: &HeaderMap, switch: Switch) -> Result<Names, 
         PROXY_AUTHORIZATION,
         HTTP2_SETTINGS,
     ] {
-        if headers.contains_key(&name) {
+        if headers.has(&name) {
             names.push(name);
         }
     }
-    if headers.contains_key(TE) && !is_trailers_only(headers) {
+    if headers.has(&TE) && !is_trailers_only(headers) {
         names.push(TE);
     }
-    for name in nominated(headers) {
-        if is_guard(&name) {
-            return Err(Nominated(name));
+    for (count, option) in elements(headers, &CONNECTION).enumerate() {
+        if count == OPTIONS_MAX {
+            return Err(Nominated::TooMany);
         }
-        if name != TE && name != UPGRADE && headers.contains_key(&name) && !names.contains(&name) {
+        if is_plain_option(option) {
+            continue;
+        }
+        let token = Some(option).filter(|option| is_token(option));
+        let name = token.and_then(|token| HeaderName::from_bytes(token).ok());
+        let name = name.ok_or(Nominated::Malformed)?;
+        if is_guard(&name) {
+            return Err(Nominated::Guard(name));
+        }
+        if name != TE && name != UPGRADE && headers.has(&name) && !names.contains(&name) {
             names.push(name);
         }
     }
@@ -685,7 +698,10 @@ mod tests {
         ] {
             let map = headers(&[("connection", name)]);
             let refused = request_hop_by_hop(&map, Switch::None);
-            assert_eq!(refused, Err(Nominated(HeaderName::from_static(name))));
+            assert_eq!(
+                refused,
+                Err(Nominated::Guard(HeaderName::from_static(name)))
+            );
         }
         let map = headers(&[
             ("connection", "set-cookie, x-mine"),

@@ -103,7 +103,15 @@ fn fields() -> impl Strategy<Value = Vec<(String, String)>> {
         "x-b, keep-alive",
     ]);
     let field = (name, value).prop_map(|(name, value)| (name.to_owned(), value.to_owned()));
-    prop::collection::vec(field, 0..8)
+    prop::collection::vec(field, 0..8).prop_map(|mut fields| {
+        // pingora looks at the first of several `Connection` fields only.
+        let mut connections = 0;
+        fields.retain(|(name, _)| {
+            connections += usize::from(name == "Connection");
+            name != "Connection" || connections == 1
+        });
+        fields
+    })
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -228,9 +236,13 @@ impl Heard {
     }
 
     fn answer(answer: Answer) -> Self {
-        // The gateway's own replies quote the request's id.
-        let own = answer.text().contains("request_id");
-        let body = if own { Vec::new() } else { answer.body };
+        // The gateway's own replies quote the request's id: their length is compared.
+        let own = answer.header("x-request-id").is_none();
+        let body = if own {
+            vec![0; answer.body.len()]
+        } else {
+            answer.body
+        };
         Self::new(answer.status.to_string(), &answer.headers, body, None)
     }
 }
@@ -238,7 +250,7 @@ impl Heard {
 #[test]
 fn both_paths_send_and_answer_the_same() {
     let (lane, pingora) = (Way::<OwnPath>::new(), Way::<PingorasPath>::new());
-    let mut runner = TestRunner::new(Config::with_cases(150));
+    let mut runner = TestRunner::new(Config::with_cases(200));
     let cases = (request(), response());
     let run = |((method, target, asked), (start, answered)): (Asked, (String, Message))| {
         let request = asked.wire(&format!(

@@ -20,18 +20,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{TE, TRAILER};
 use http::Response;
+use http::header::{TE, TRAILER};
 use tokio::io::AsyncWriteExt;
 
 pub use client::Client;
 
 use super::connection::Connection;
+use super::edits::{Edits, Fields};
 use super::exchange::Exchange;
 use super::failure::{CLIENT_CLOSED_REQUEST, Failure, Kind, Progress, Sent};
 use super::headers::Switch;
 use super::judge::Verdict;
-use super::{Gateway, edits, forward, local, record};
+use super::{Gateway, forward, local, record};
 use crate::model::Protocol;
 use crate::reply::{Afterwards, Reply};
 use alarm::Alarm;
@@ -205,7 +206,7 @@ impl Lane {
         let mut edits = self.gateway.forwarded(head, &visit.x);
         // The lane forwards no trailers.
         for name in [TE, TRAILER] {
-            if head.headers.contains_key(&name) {
+            if head.headers.has(&name) {
                 edits.remove(name);
             }
         }
@@ -285,7 +286,7 @@ impl<C> Visit<'_, C> {
             status: parts.status,
             reason: None,
             fields: &parts.headers,
-            edits: edits::Edits::default(),
+            edits: Edits::default(),
         };
         head.finish(false, self.reception.keep(&self.x));
         let mut out = Vec::with_capacity(512);
