@@ -117,7 +117,7 @@ fn fields() -> impl Strategy<Value = Vec<(String, String)>> {
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let size = prop_oneof![0..20usize, 4000..5000usize, 60_000..70_000usize];
     (size, any::<u8>())
-        .prop_map(|(size, first)| (0..size).map(|n| (n as u8).wrapping_add(first)).collect())
+        .prop_map(|(size, first)| (first..=255).chain(0..first).cycle().take(size).collect())
 }
 
 fn chunks() -> impl Strategy<Value = Body> {
