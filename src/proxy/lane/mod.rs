@@ -156,7 +156,7 @@ impl Lane {
 
     /// Sends the request to one endpoint after the other until one answers.
     async fn forward<C: Client>(&self, visit: &mut Visit<'_, C>, reserve: &mut Reserve) {
-        let mut upload = Upload::new(visit.request.framing());
+        let mut upload = Upload::new(visit.request);
         loop {
             if let Err(kind) = self.gateway.choose(&mut visit.x) {
                 return self.give_up(visit, &upload, Failed::before(kind)).await;

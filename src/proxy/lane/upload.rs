@@ -8,14 +8,17 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::client::Client;
+use super::request::Request;
 use super::wire::{END_OF_CHUNKS, write_chunk_size};
 use crate::proxy::chunked::{ChunkLimits, Chunks};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::{Body, Kind};
 use crate::proxy::head::Framing;
 
-/// One read from the client.
-const PIECE: usize = 16 << 10;
+/// What a first read from the client may bring.
+const PIECE_FIRST: usize = 16 << 10;
+/// What later ones may, once a read has filled what there was.
+const PIECE_MOST: usize = 64 << 10;
 
 /// Nearly every head fits.
 const HEAD_BYTES_USUAL: usize = 1 << 10;
@@ -36,7 +39,13 @@ pub(super) struct Upload {
     /// Bytes for the endpoint, of which `written` have gone.
     pending: Vec<u8>,
     written: usize,
-    /// The body so far, as it was sent; `None` once it is too long.
+    /// The body as the client sent it, where it is to be framed anew.
+    raw: Vec<u8>,
+    /// Room for the next read.
+    room: usize,
+    /// Whether the request may be sent again after any of it was.
+    repeatable: bool,
+    /// The body so far, as it was sent; `None` once it is lost.
     replay: Option<Vec<u8>>,
     /// The endpoint takes no more.
     broken: Option<Kind>,
@@ -74,11 +83,14 @@ pub(super) enum Halt {
 }
 
 impl Upload {
-    pub(super) const fn new(framing: Framing) -> Self {
+    pub(super) fn new(request: &Request) -> Self {
         Self {
-            rest: Rest::of(framing),
+            rest: Rest::of(request.framing()),
             pending: Vec::new(),
             written: 0,
+            raw: Vec::new(),
+            room: PIECE_FIRST,
+            repeatable: request.head().method.is_idempotent(),
             replay: Some(Vec::new()),
             broken: None,
             moved: 0,
@@ -177,33 +189,40 @@ impl Upload {
         Poll::Ready(())
     }
 
-    /// Reads one piece of the body, framed for the endpoint.
+    /// Reads one piece of the body, framed for the endpoint. Nothing is pending.
     fn poll_read(
         &mut self,
         client: &mut impl Client,
         x: &mut Exchange,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Kind>> {
-        let mut raw = Vec::with_capacity(PIECE);
-        let read = ready!(pin!(client.read_buf(&mut raw)).poll(cx));
-        match read {
+        let into = match &self.rest {
+            Rest::Chunked(_) => &mut self.raw,
+            Rest::Length(_) | Rest::Nothing => &mut self.pending,
+        };
+        into.clear();
+        into.reserve(self.room);
+        let count = match ready!(pin!(client.read_buf(into)).poll(cx)) {
             Ok(0) => return Poll::Ready(Err(Kind::ClientGone)),
-            Ok(count) => self.moved += count as u64,
+            Ok(count) => count,
             Err(error) => return Poll::Ready(Err(Kind::of_client_read(error.kind()))),
+        };
+        if count >= self.room {
+            self.room = PIECE_MOST;
         }
-        Poll::Ready(self.take(&raw, x))
+        self.moved += count as u64;
+        Poll::Ready(self.take(count, x))
     }
 
-    fn take(&mut self, raw: &[u8], x: &mut Exchange) -> Result<(), Kind> {
+    fn take(&mut self, count: usize, x: &mut Exchange) -> Result<(), Kind> {
         let ends = match &mut self.rest {
             Rest::Nothing => true,
             Rest::Length(left) => {
-                x.count_received(raw.len())?;
-                self.pending.extend_from_slice(raw);
-                *left = left.saturating_sub(raw.len() as u64);
+                x.count_received(count)?;
+                *left = left.saturating_sub(count as u64);
                 *left == 0
             }
-            Rest::Chunked(chunks) => rechunk(chunks, raw, &mut self.pending, x)?,
+            Rest::Chunked(chunks) => rechunk(chunks, &self.raw, &mut self.pending, x)?,
         };
         if ends {
             self.rest = Rest::Nothing;
@@ -216,7 +235,8 @@ impl Upload {
         let Some(replay) = &mut self.replay else {
             return;
         };
-        if replay.len() + self.pending.len() > REPLAY_BYTES_MAX {
+        let fits = replay.len() + self.pending.len() <= REPLAY_BYTES_MAX;
+        if !(self.repeatable && fits) {
             self.replay = None;
         } else {
             replay.extend_from_slice(&self.pending);
