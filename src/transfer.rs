@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::{Concern, Fault, offline};
 use crate::config::Settings;
-use crate::model::{Change, Entity, EntityRef, Kind, Snapshot, Spec};
+use crate::model::{Change, Entity, EntityRef, Kind, Snapshot, Tie};
 use crate::registry::Error;
 
 /// The version of the document; raised when an older reader could misread a newer one.
@@ -130,10 +130,9 @@ fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> 
         .iter()
         .filter(|entity| replace && !named.contains(&entity.at()));
     // What another owns goes with it; the default namespace stays.
-    let owned = |spec: &Spec| matches!(spec.kind(), Kind::Endpoint | Kind::Sni);
     let gone = |entity: &&Arc<Entity>| {
-        let mentions = entity.spec.references().map(|reference| reference.to);
-        let with_owner = owned(&entity.spec) && mentions.is_some_and(|to| !named.contains(&to));
+        let mut mentions = entity.spec.references().into_iter();
+        let with_owner = mentions.any(|to| to.tie == Tie::Owned && !named.contains(&to.to));
         !with_owner && entity.spec.name() != Some("default")
     };
     let deletes = others

@@ -9,6 +9,7 @@ pub mod calls;
 pub mod door;
 pub mod gateway;
 pub mod json;
+pub mod kong;
 pub mod native;
 pub mod page;
 pub mod problem;
@@ -24,6 +25,7 @@ use axum::Router;
 use auth::Access;
 use calls::Calls;
 use door::Door;
+use kong::Kong;
 use native::Native;
 use problem::Details;
 
@@ -38,11 +40,18 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The native API behind its door: `/api` and `/metrics`.
-    pub fn native(&self, native: Native) -> Router {
+    /// The admin port: the native API at `/api` and `/metrics`, and Kong's everywhere else where it
+    /// is switched on, each behind its door.
+    pub fn port(&self, native: Native, kong: Option<Kong>) -> Router {
         let mut door = self.door("native");
         door.exceptions = Native::exceptions();
-        door.before(native.router().fallback(nothing_here))
+        let Some(kong) = kong else {
+            return door.before(native.router().fallback(nothing_here));
+        };
+        let mut kongs = self.door("kong");
+        kongs.refusal = kong::refusal;
+        let kong = kongs.before(kong::router(kong));
+        door.before(native.router()).fallback_service(kong)
     }
 
     /// A door for another dialect, which sets its own exceptions and the look of its refusals.

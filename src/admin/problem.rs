@@ -169,6 +169,11 @@ impl Details {
         Self::new(Reason::NotFound, detail)
     }
 
+    /// Header fields that go with the refusal, whatever it looks like.
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        self.headers.iter().cloned()
+    }
+
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));

@@ -39,6 +39,9 @@ pub struct EndpointState {
     pub pool: Option<String>,
     /// `host:port` as configured.
     pub address: String,
+    /// The address that its name stands for.
+    #[serde(skip)]
+    pub resolved: Option<std::net::SocketAddr>,
     pub health: Health,
     pub weight: u16,
     /// Requests in flight.
@@ -133,6 +136,7 @@ mod tests {
     #[test]
     fn the_unhealthy_are_named_first_and_the_rest_is_counted() {
         let endpoint = |n: usize| EndpointState {
+            resolved: None,
             id: None,
             pool: None,
             address: n.to_string(),

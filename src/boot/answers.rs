@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Uri, Version};
 
+use crate::admin::kong::Traffic;
 use crate::admin::native::explain::{
     Answer, CANDIDATES_MAX, Candidate, Forward, Named, Predicate, Question, Scheme, Verdict,
 };
 use crate::admin::status::{EndpointState, Fault, Health, Observed};
+use crate::metrics::Metrics;
 use crate::model;
-use crate::model::{Entity, Kind};
+use crate::model::{Entity, Id, Kind};
 use crate::proxy::target::{Arrival, Head, Target, path_and_query};
 use crate::proxy::{Shared, no_plain_text};
 use crate::reply;
@@ -238,6 +240,43 @@ pub(super) fn observe(shared: &Shared, ready: bool, problems: &[table::Problem])
     }
 }
 
+/// An operator's word on an endpoint's health, for one of its addresses (`ip:port`) or all.
+pub(super) fn mark(shared: &Shared, id: Id, address: Option<&str>, healthy: bool) {
+    let health = match healthy {
+        true => upstream::Health::Healthy,
+        false => upstream::Health::Unhealthy,
+    };
+    let table = shared.current.load();
+    let meant = |endpoint: &&Arc<Endpoint>| {
+        let at = address.is_none_or(|address| endpoint.addr().to_string() == address);
+        at && endpoint.id() == Some(id)
+    };
+    for (pool, _) in table.backends() {
+        pool.endpoints()
+            .filter(meant)
+            .for_each(|endpoint| endpoint.mark(health));
+    }
+}
+
+/// What traffic there was, for Kong's `/status`.
+pub(super) fn traffic(metrics: &Metrics) -> Traffic {
+    let replies = metrics.total("gateway_replies_total");
+    Traffic {
+        accepted: metrics.total("gateway_connections_total"),
+        active: metrics.total("gateway_connections_open"),
+        requests: metrics.total("gateway_route_requests_total") + replies,
+        resident_bytes: resident_bytes().unwrap_or(0),
+    }
+}
+
+/// The second number of `statm` counts resident pages (proc(5)).
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let page = u64::try_from(rustix::param::page_size()).ok()?;
+    pages.checked_mul(page)
+}
+
 fn fault(problem: &table::Problem) -> Fault {
     let table::Problem { at, invalid } = problem;
     Fault {
@@ -270,6 +309,7 @@ fn state(endpoint: &Endpoint, pool: &Pool, name: Option<String>) -> EndpointStat
         id: endpoint.id(),
         pool: name,
         address: format!("{}:{}", endpoint.host(), endpoint.addr().port()),
+        resolved: Some(endpoint.addr()),
         health,
         weight: endpoint.weight(),
         in_flight: live.in_flight,

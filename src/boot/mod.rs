@@ -27,7 +27,9 @@ use crate::admin::auth::{Access, Token};
 use crate::admin::calls::Calls;
 use crate::admin::gateway;
 use crate::admin::gateway::GatewayDialect;
+use crate::admin::kong::Kong;
 use crate::admin::native::Native;
+use crate::admin::status::Observe;
 use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
@@ -52,6 +54,7 @@ use crate::proxy::{Gateway, LocalService, Shared, UpstreamLimits};
 use crate::registry;
 use crate::registry::{ConfigMetrics, Parts, Registry, Sockets};
 use crate::store::Store;
+use crate::table::normalize;
 use crate::table::{Compiler, Current, Problem};
 use crate::tls;
 use crate::tls::Sessions;
@@ -404,13 +407,35 @@ impl Site<'_> {
         };
         let metrics = self.metrics.clone();
         let shared = Arc::clone(&observed.shared);
-        Ok(admin.native(Native {
+        let observe: Observe = Arc::new(move || observed.now());
+        let kong = self
+            .settings
+            .kong
+            .enabled
+            .then(|| self.kong(registry, Arc::clone(&observe), Arc::clone(&shared)));
+        let native = Native {
             registry: registry.clone(),
             explain: Arc::new(move |question| answers::explain(&shared, question)),
-            observe: Arc::new(move || observed.now()),
+            observe,
             metrics: Arc::new(move || String::from_utf8_lossy(&metrics.render()).into_owned()),
             started: self.started,
-        }))
+        };
+        Ok(admin.port(native, kong))
+    }
+
+    fn kong(&self, registry: &Registry, observe: Observe, shared: Arc<Shared>) -> Kong {
+        let metrics = self.metrics.clone();
+        let place = self.settings.data.to_string_lossy();
+        Kong {
+            registry: registry.clone(),
+            observe,
+            mark: Arc::new(move |id, address, healthy| {
+                answers::mark(&shared, id, address, healthy)
+            }),
+            traffic: Arc::new(move || answers::traffic(&metrics)),
+            normal_path: normalize,
+            node: Id::derived(&format!("sluicegate:node:{place}")),
+        }
     }
 
     fn access(&self) -> Result<Access, Fault> {

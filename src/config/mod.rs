@@ -36,6 +36,7 @@ pub struct Settings {
     pub limits: Limits,
     pub admin: Admin,
     pub gateway: Gateway,
+    pub kong: Kong,
     pub log: Log,
     pub upgrade: Upgrade,
 }
@@ -148,6 +149,19 @@ pub enum Role {
     Write,
 }
 
+/// The Kong dialect: Kong's Admin API on the admin port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kong {
+    /// Default true.
+    pub enabled: bool,
+}
+
+impl Default for Kong {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
 /// The gateway dialect: services whose OpenAPI documents become routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
@@ -235,6 +249,7 @@ impl Default for Settings {
             limits: Limits::default(),
             admin: Admin::default(),
             gateway: Gateway::default(),
+            kong: Kong::default(),
             log: Log::default(),
             upgrade: Upgrade {
                 socket: "sluicegate-data/upgrade.sock".into(),

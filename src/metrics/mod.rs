@@ -85,6 +85,23 @@ impl Metrics {
         Ok(())
     }
 
+    /// The sum of a family's counters or gauges over all labels; 0 where there is no such family.
+    pub fn total(&self, name: &str) -> u64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let metrics = family.into_iter().flat_map(|family| family.get_metric());
+        let values =
+            metrics.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value());
+        let sum: f64 = values.sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "counts: whole, and at least 0"
+        )]
+        let total = sum.max(0.0) as u64;
+        total
+    }
+
     /// A registered counter without labels.
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
         self.keep(name, IntCounter::new(name, help))

@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::id::{Id, Invalid, NamespaceRef, Revision, TAGS_MAX, Tag, Timestamp};
-use super::{Certificate, Endpoint, Listener, Namespace, Pool, Route, Service, Sni};
+use super::{Acl, BasicAuth, Consumer, HmacAuth, JwtSecret, KeyAuth, Oauth2Credential};
+use super::{CaCertificate, Certificate, Endpoint, Key, KeySet, Listener, Namespace};
+use super::{Plugin, Pool, Route, Service, Sni, Vault};
 
 /// What dialects keep with an entity that is not ours to understand: dialect name → its attributes.
 /// A lens reads and writes its own entry and leaves the others untouched.
@@ -49,6 +51,42 @@ impl fmt::Display for EntityRef {
 pub trait Kinded: Sized {
     const KIND: Kind;
     fn of(spec: &Spec) -> Option<&Self>;
+}
+
+/// What a kind's own file says of its entities.
+pub(super) trait Rules {
+    /// What must hold within the entity itself.
+    fn check(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+
+    /// The namespace it lives in, where its kind has one.
+    fn namespace(&self) -> Option<&NamespaceRef> {
+        None
+    }
+
+    /// Its name, where its kind has one that is unique within the namespace.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
+    /// What else no other entity of its kind may share.
+    fn unique(&self) -> Vec<Unique> {
+        Vec::new()
+    }
+
+    /// The entities it mentions by id.
+    fn references(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+}
+
+/// What no other entity of its kind may share: the field it stands in, and the text to compare.
+pub type Unique = (&'static str, Box<str>);
+
+/// The text of a field that is unique together with others; the field's own value comes last.
+pub fn unique(field: &'static str, values: &[&str]) -> Unique {
+    (field, format!("{field}\0{}", values.join("\0")).into())
 }
 
 /// Declares every kind: variant, type, its word, and its plural in paths and files.
@@ -98,6 +136,10 @@ macro_rules! kinds {
             pub const fn kind(&self) -> Kind {
                 match self { $(Self::$kind(_) => Kind::$kind,)* }
             }
+
+            fn rules(&self) -> &dyn Rules {
+                match self { $(Self::$kind(spec) => &**spec,)* }
+            }
         }
 
         $(
@@ -127,6 +169,18 @@ kinds! {
     Certificate, "certificate", "certificates";
     Sni, "sni", "snis";
     Listener, "listener", "listeners";
+    Plugin, "plugin", "plugins";
+    Consumer, "consumer", "consumers";
+    KeyAuth, "key_auth", "key_auths";
+    BasicAuth, "basic_auth", "basic_auths";
+    HmacAuth, "hmac_auth", "hmac_auths";
+    JwtSecret, "jwt_secret", "jwt_secrets";
+    Acl, "acl", "acls";
+    Oauth2Credential, "oauth2_credential", "oauth2_credentials";
+    CaCertificate, "ca_certificate", "ca_certificates";
+    KeySet, "key_set", "key_sets";
+    Key, "key", "keys";
+    Vault, "vault", "vaults";
 }
 
 impl fmt::Display for Kind {
@@ -166,85 +220,45 @@ pub enum Tie {
     Free,
 }
 
+impl Reference {
+    pub(super) const fn to(field: &'static str, kind: Kind, id: Id, tie: Tie) -> Self {
+        let to = EntityRef { kind, id };
+        Self { field, to, tie }
+    }
+}
+
 impl Spec {
     /// What must hold within the entity itself.
     pub fn check(&self) -> Result<(), Invalid> {
-        match self {
-            Self::Service(spec) => spec.check(),
-            Self::Route(spec) => spec.check(),
-            Self::Pool(spec) => spec.check(),
-            Self::Endpoint(spec) => spec.check(),
-            Self::Listener(spec) => spec.check(),
-            Self::Sni(spec) => spec.check(),
-            Self::Namespace(_) | Self::Certificate(_) => Ok(()),
-        }
+        self.rules().check()
     }
 
     /// The namespace it lives in, where its kind has one.
     pub fn namespace(&self) -> Option<&NamespaceRef> {
-        match self {
-            Self::Service(spec) => Some(&spec.namespace),
-            Self::Route(spec) => Some(&spec.namespace),
-            Self::Pool(spec) => Some(&spec.namespace),
-            Self::Listener(spec) => Some(&spec.namespace),
-            Self::Endpoint(_) | Self::Namespace(_) | Self::Certificate(_) | Self::Sni(_) => None,
-        }
+        self.rules().namespace()
     }
 
     /// Its name, where it has one.
     pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Namespace(spec) => Some(spec.name.as_str()),
-            Self::Service(spec) => spec.name.as_ref().map(super::Name::as_str),
-            Self::Route(spec) => spec.name.as_ref().map(super::Name::as_str),
-            Self::Pool(spec) => Some(spec.name.as_str()),
-            Self::Listener(spec) => Some(spec.name.as_str()),
-            Self::Endpoint(_) | Self::Certificate(_) | Self::Sni(_) => None,
-        }
+        self.rules().name()
     }
 
     /// What no other entity of its kind may share, and the field it stands in.
-    pub fn unique(&self) -> Option<(&'static str, Box<str>)> {
-        match self {
-            Self::Endpoint(spec) => {
-                let text = format!("{}\0{}:{}", spec.pool, spec.host, spec.port);
-                Some(("host", text.into()))
-            }
-            Self::Sni(spec) => Some(("name", spec.name.to_string().into())),
-            Self::Namespace(_)
-            | Self::Service(_)
-            | Self::Route(_)
-            | Self::Pool(_)
-            | Self::Listener(_)
-            | Self::Certificate(_) => {
-                let namespace = self.namespace().map_or("", NamespaceRef::as_str);
-                self.name().map(|name| ("name", named_key(namespace, name)))
-            }
-        }
+    pub fn unique(&self) -> Vec<Unique> {
+        let rules = self.rules();
+        let mut all = rules.unique();
+        let namespace = rules.namespace().map_or("", NamespaceRef::as_str);
+        all.extend(
+            rules
+                .name()
+                .map(|name| ("name", named_key(namespace, name))),
+        );
+        all
     }
 
     /// The entities it mentions by id.
-    pub fn references(&self) -> Option<Reference> {
-        let (field, kind, id, tie) = match self {
-            Self::Route(spec) => ("service", Kind::Service, spec.service?, Tie::Free),
-            Self::Endpoint(spec) => ("pool", Kind::Pool, spec.pool, Tie::Owned),
-            Self::Sni(spec) => (
-                "certificate",
-                Kind::Certificate,
-                spec.certificate,
-                Tie::Owned,
-            ),
-            Self::Namespace(_)
-            | Self::Service(_)
-            | Self::Pool(_)
-            | Self::Certificate(_)
-            | Self::Listener(_) => return None,
-        };
-        Some(Reference {
-            field,
-            to: EntityRef { kind, id },
-            tie,
-        })
+    pub fn references(&self) -> Vec<Reference> {
+        self.rules().references()
     }
 }
 

@@ -81,9 +81,7 @@ fn document(kind: Kind, choices: &mut Choices<'_>) -> Value {
             json!({"id": id, "name": name, "namespace": namespace, "host": "10.0.0.1", "port": 1})
         }
         Kind::Route => json!({"id": id, "service": some_id(choices), "namespace": namespace}),
-        Kind::Namespace | Kind::Certificate | Kind::Sni | Kind::Listener => {
-            json!({"id": id, "name": name})
-        }
+        _ => json!({"id": id, "name": name}),
     }
 }
 
@@ -128,8 +126,11 @@ fn put(plain: &mut Plain, entity: &Arc<Entity>) -> Option<()> {
     let clash = |other: &Arc<Entity>| {
         other.kind() == entity.kind()
             && other.id != entity.id
-            && other.spec.unique().is_some()
-            && other.spec.unique() == entity.spec.unique()
+            && other
+                .spec
+                .unique()
+                .iter()
+                .any(|one| entity.spec.unique().contains(one))
     };
     if plain.values().any(clash) {
         return None;
@@ -147,8 +148,8 @@ fn delete(plain: &mut Plain, at: EntityRef) -> Option<()> {
     is_deserted(plain, &gone).then_some(())?;
     plain.remove(&at);
     plain.retain(|_, entity| {
-        let tie = entity.spec.references().filter(|tie| tie.to == at);
-        tie.is_none_or(|reference| reference.tie == Tie::Free)
+        let mut ties = entity.spec.references().into_iter();
+        ties.all(|tie| tie.to != at || tie.tie == Tie::Free)
     });
     Some(())
 }
@@ -172,7 +173,8 @@ fn is_whole(plain: &Plain, entity: &Entity) -> bool {
     let there = entity
         .spec
         .references()
-        .is_none_or(|to| plain.contains_key(&to.to));
+        .iter()
+        .all(|to| plain.contains_key(&to.to));
     entity.spec.namespace().is_none_or(named) && there
 }
 
@@ -193,11 +195,7 @@ fn compare(snapshot: &Snapshot, plain: &Plain) {
                 .map(|one| one.at())
                 .collect();
             let mentions = |one: &&Arc<Entity>| {
-                one.kind() == kind
-                    && one
-                        .spec
-                        .references()
-                        .is_some_and(|to| to.to.id == entity.id)
+                one.kind() == kind && one.spec.references().iter().any(|to| to.to.id == entity.id)
             };
             let wanted: Vec<_> = plain
                 .values()

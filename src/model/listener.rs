@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::entity::{Kind, Reference, Rules, Tie, Unique, unique};
 use super::id::{Id, Invalid, Name, NamespaceRef, Secret};
 use super::pattern::HostPattern;
 
@@ -47,12 +48,22 @@ impl Listener {
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
+}
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+impl Rules for Listener {
+    fn check(&self) -> Result<(), Invalid> {
         if self.port == 0 {
             return Err(Invalid::new("port", "a listener's port is 1 to 65535"));
         }
         Ok(())
+    }
+
+    fn namespace(&self) -> Option<&NamespaceRef> {
+        Some(&self.namespace)
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(self.name.as_str())
     }
 }
 
@@ -64,7 +75,15 @@ pub struct Certificate {
     pub cert: Box<str>,
     /// PKCS#8, PKCS#1 or SEC1.
     pub key: Secret,
+    /// A second chain for the same names, with a key of another type: RSA beside ECDSA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_alt: Option<Box<str>>,
+    /// The key of `cert_alt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_alt: Option<Secret>,
 }
+
+impl Rules for Certificate {}
 
 /// A server name and the certificate shown for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,11 +94,25 @@ pub struct Sni {
     pub certificate: Id,
 }
 
-impl Sni {
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+impl Rules for Sni {
+    fn check(&self) -> Result<(), Invalid> {
         if self.name.port().is_some() {
             return Err(Invalid::new("name", "a server name has no port"));
         }
         Ok(())
+    }
+
+    fn unique(&self) -> Vec<Unique> {
+        vec![unique("name", &[&self.name.to_string()])]
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let to = Reference::to(
+            "certificate",
+            Kind::Certificate,
+            self.certificate,
+            Tie::Owned,
+        );
+        vec![to]
     }
 }

@@ -4,31 +4,41 @@
 //! exists is valid: text becomes these types at the edge and is never parsed again.
 
 mod change;
+mod consumer;
 mod entity;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod id;
+mod key;
 mod listener;
 mod pattern;
+mod plugin;
 mod pool;
 mod route;
 mod service;
 mod snapshot;
 
 pub use change::{Change, Refusal};
+pub use consumer::{Acl, BasicAuth, ClientType, Consumer, HmacAuth};
+pub use consumer::{JwtAlgorithm, JwtSecret, KeyAuth, Oauth2Credential};
 pub use entity::{Attributes, Common, Entity, EntityRef, Kind, Kinded, Reference, Spec, Tie};
+pub use entity::{Unique, unique};
 pub use id::{
     Id, Invalid, NAME_BYTES_MAX, Name, NamespaceRef, Revision, Secret, TAGS_MAX, Tag, Timestamp,
 };
+pub use key::{CaCertificate, Key, KeySet, PemPair, Vault};
 pub use listener::{Certificate, Listener, ListenerProtocol, Sni};
 pub use pattern::{
     HOST_BYTES_MAX, HeaderMatch, HeaderTest, HostPattern, HostShape, MethodSet,
     PATH_PATTERN_BYTES_MAX, PathPattern, split_port,
 };
+pub use plugin::Plugin;
 pub use pool::{
     ActiveCheck, Algorithm, CheckProtocol, Endpoint, HashOn, HeaderText, PassiveCheck, Pool,
     Statuses, Thresholds, WEIGHT_MAX,
 };
-pub use route::{HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol};
+pub use route::{
+    End, HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol, StreamEnds,
+};
 pub use service::{Namespace, Protocol, Service};
 pub use snapshot::Snapshot;

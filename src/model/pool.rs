@@ -6,6 +6,7 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::entity::{Kind, Reference, Rules, Tie, Unique, unique};
 use super::id::{Id, Invalid, Name, NamespaceRef, millis};
 use super::service::{check_host, yes};
 
@@ -214,6 +215,9 @@ pub struct Pool {
     /// endpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_header: Option<Name>,
+    /// The certificate shown to endpoints that ask for one; a service's own goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<Id>,
 }
 
 #[expect(
@@ -236,10 +240,13 @@ impl Pool {
             passive: passive_default(),
             healthy_percent_min: 0,
             host_header: None,
+            client_certificate: None,
         }
     }
+}
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+impl Rules for Pool {
+    fn check(&self) -> Result<(), Invalid> {
         if self.healthy_percent_min > 100 {
             return Err(Invalid::new("healthy_percent_min", "0 to 100"));
         }
@@ -256,6 +263,20 @@ impl Pool {
             }
         }
         Ok(())
+    }
+
+    fn namespace(&self) -> Option<&NamespaceRef> {
+        Some(&self.namespace)
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(self.name.as_str())
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let certificate = self.client_certificate;
+        let mentioned = |id| Reference::to("client_certificate", Kind::Certificate, id, Tie::Free);
+        certificate.map(mentioned).into_iter().collect()
     }
 }
 
@@ -282,12 +303,21 @@ const fn weight_default() -> u16 {
     100
 }
 
-impl Endpoint {
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+impl Rules for Endpoint {
+    fn check(&self) -> Result<(), Invalid> {
         check_host(self.host.as_str())?;
         if self.port == 0 {
             return Err(Invalid::new("port", "an endpoint's port is 1 to 65535"));
         }
         Ok(())
+    }
+
+    fn unique(&self) -> Vec<Unique> {
+        let address = format!("{}:{}", self.host, self.port);
+        vec![unique("host", &[&self.pool.to_string(), &address])]
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        vec![Reference::to("pool", Kind::Pool, self.pool, Tie::Owned)]
     }
 }

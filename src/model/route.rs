@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::entity::{Kind, Reference, Rules, Tie};
 use super::id::{Id, Invalid, Name, NamespaceRef};
 use super::pattern::{HeaderMatch, HostPattern, HostShape, MethodSet, PathPattern, header_map};
 use super::service::{check_path, yes};
@@ -15,6 +16,42 @@ pub enum RouteProtocol {
     Https,
     Grpc,
     Grpcs,
+    /// Bytes; by where they come from and where they arrived.
+    Tcp,
+    /// Bytes within TLS that the gateway opens.
+    Tls,
+    /// Bytes within TLS that the gateway does not open; by server name.
+    TlsPassthrough,
+    /// Datagrams.
+    Udp,
+}
+
+impl RouteProtocol {
+    /// Whether requests of HTTP may match, and not bytes alone.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https | Self::Grpc | Self::Grpcs)
+    }
+}
+
+/// One end of a connection: an address, a network in CIDR notation, a port, or both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ip: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// What a connection of bytes must come from and arrive at; either list empty is any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamEnds {
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub sources: Box<[End]>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub destinations: Box<[End]>,
 }
 
 /// How the service's base path and the request's are joined; see `table::rewrite`.
@@ -135,6 +172,9 @@ pub struct Route {
     /// The largest request body in bytes; default the gateway's limit (100 MiB).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<u64>,
+    /// For connections of bytes: their ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Box<StreamEnds>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -170,7 +210,14 @@ impl Default for Route {
             rewrite: None,
             https_redirect_status: HttpsRedirect::UpgradeRequired,
             body_bytes_max: None,
+            stream: None,
         }
+    }
+}
+
+impl StreamEnds {
+    fn len(&self) -> usize {
+        self.sources.len().max(self.destinations.len())
     }
 }
 
@@ -182,6 +229,11 @@ impl Route {
         self.protocols.contains(&protocol)
     }
 
+    /// Whether requests of HTTP may match it, and not connections of bytes.
+    pub fn is_http(&self) -> bool {
+        self.protocols.is_empty() || self.protocols.iter().any(|p| p.is_http())
+    }
+
     /// Whether every host is a plain name, with or without a port, and there is one.
     pub fn has_only_plain_hosts(&self) -> bool {
         !self.hosts.is_empty()
@@ -190,13 +242,16 @@ impl Route {
                 .iter()
                 .all(|host| host.shape() == HostShape::Exact)
     }
+}
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+impl Rules for Route {
+    fn check(&self) -> Result<(), Invalid> {
         let sizes = [
             ("hosts", self.hosts.len()),
             ("paths", self.paths.len()),
             ("headers", self.headers.len()),
             ("snis", self.snis.len()),
+            ("stream", self.stream.as_ref().map_or(0, |ends| ends.len())),
         ];
         for (field, len) in sizes {
             if len > ROUTE_VALUES_MAX {
@@ -210,5 +265,20 @@ impl Route {
             Some(rewrite) => check_path("rewrite", rewrite),
             None => Ok(()),
         }
+    }
+
+    fn namespace(&self) -> Option<&NamespaceRef> {
+        Some(&self.namespace)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(Name::as_str)
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let service = self
+            .service
+            .map(|id| Reference::to("service", Kind::Service, id, Tie::Free));
+        service.into_iter().collect()
     }
 }

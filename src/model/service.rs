@@ -5,7 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{Invalid, Name, NamespaceRef, millis};
+use super::entity::{Kind, Reference, Rules, Tie};
+use super::id::{Id, Invalid, Name, NamespaceRef, millis};
 
 /// Where names are unique. The one called `default` always exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +15,12 @@ pub struct Namespace {
     pub name: Name,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub comment: Box<str>,
+}
+
+impl Rules for Namespace {
+    fn name(&self) -> Option<&str> {
+        Some(self.name.as_str())
+    }
 }
 
 /// How the gateway speaks to a service.
@@ -52,6 +59,8 @@ pub enum Protocol {
     Tls,
     /// Bytes within TLS that the gateway does not open.
     TlsPassthrough,
+    /// Datagrams.
+    Udp,
 }
 
 impl Protocol {
@@ -60,7 +69,10 @@ impl Protocol {
     }
 
     pub const fn is_http(self) -> bool {
-        !matches!(self, Self::Tcp | Self::Tls | Self::TlsPassthrough)
+        !matches!(
+            self,
+            Self::Tcp | Self::Tls | Self::TlsPassthrough | Self::Udp
+        )
     }
 
     pub const fn default_port(self) -> u16 {
@@ -125,6 +137,12 @@ pub struct Service {
     /// The name asked for and checked in TLS; default the host sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_server_name: Option<Name>,
+    /// The certificate shown to the endpoint where it asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<Id>,
+    /// The only authorities trusted for the endpoint's certificate; default the system's.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub ca_certificates: Box<[Id]>,
 }
 
 const fn port_default() -> u16 {
@@ -160,11 +178,14 @@ impl Service {
             enabled: true,
             tls_verify: true,
             tls_server_name: None,
+            client_certificate: None,
+            ca_certificates: Box::default(),
         }
     }
+}
 
-    /// What holds between fields.
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+impl Rules for Service {
+    fn check(&self) -> Result<(), Invalid> {
         check_host(self.host.as_str())?;
         if self.port == 0 {
             return Err(Invalid::new("port", "a service's port is 1 to 65535"));
@@ -176,6 +197,23 @@ impl Service {
             Some(path) => check_path("path", path),
             None => Ok(()),
         }
+    }
+
+    fn namespace(&self) -> Option<&NamespaceRef> {
+        Some(&self.namespace)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(Name::as_str)
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let mentioned = |field, kind| move |id| Reference::to(field, kind, id, Tie::Free);
+        let certificate = self.client_certificate;
+        let certificate = certificate.map(mentioned("client_certificate", Kind::Certificate));
+        let authorities = self.ca_certificates.iter().copied();
+        let authorities = authorities.map(mentioned("ca_certificates", Kind::CaCertificate));
+        certificate.into_iter().chain(authorities).collect()
     }
 }
 

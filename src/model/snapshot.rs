@@ -9,7 +9,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::change::{Change, Refusal};
-use super::entity::{Entity, EntityRef, Kind, Kinded, Tie, named_key};
+use super::entity::{Entity, EntityRef, Kind, Kinded, Reference, Tie, Unique, named_key};
 use super::id::{Id, Name, NamespaceRef, Revision, Timestamp};
 use super::{Namespace, Service};
 
@@ -67,6 +67,12 @@ impl Snapshot {
     /// The entity of that name in that namespace (`""` for kinds without one).
     pub fn named(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Arc<Entity>> {
         let id = self.unique.get(&(kind, named_key(namespace, name)))?;
+        self.entity(kind, *id)
+    }
+
+    /// The entity of a kind that has what [`Spec::unique`](super::Spec::unique) says.
+    pub fn holder(&self, kind: Kind, (_, key): Unique) -> Option<&Arc<Entity>> {
+        let id = self.unique.get(&(kind, key))?;
         self.entity(kind, *id)
     }
 
@@ -201,23 +207,23 @@ impl Snapshot {
     }
 
     fn check_unique(&self, entity: &Entity) -> Result<(), Refusal> {
-        let Some((field, key)) = entity.spec.unique() else {
-            return Ok(());
-        };
-        let value = key.rsplit('\0').next().unwrap_or_default().to_owned();
         let kind = entity.kind();
-        match self.unique.get(&(kind, key)) {
-            Some(id) if *id != entity.id => {
-                let with = EntityRef { kind, id: *id };
-                Err(Refusal::AlreadyExists {
-                    at: entity.at(),
-                    field,
-                    value,
-                    with,
-                })
+        for (field, key) in entity.spec.unique() {
+            let value = key.rsplit('\0').next().unwrap_or_default().to_owned();
+            match self.unique.get(&(kind, key)) {
+                Some(id) if *id != entity.id => {
+                    let with = EntityRef { kind, id: *id };
+                    return Err(Refusal::AlreadyExists {
+                        at: entity.at(),
+                        field,
+                        value,
+                        with,
+                    });
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn delete(&mut self, at: EntityRef, touched: &mut Vec<EntityRef>) -> Result<(), Refusal> {
@@ -275,10 +281,14 @@ impl Snapshot {
 
     /// Who mentions `at`. Ids are unique within a kind only, so that the kind has to be compared.
     fn ties_to(&self, at: EntityRef) -> impl Iterator<Item = (EntityRef, Tie)> {
-        let span = (at.id, Kind::Namespace, Id::MIN)..=(at.id, Kind::Listener, Id::MAX);
+        let (first, last) = (Kind::ALL.first(), Kind::ALL.last());
+        let first = first.copied().unwrap_or(Kind::Namespace);
+        let last = last.copied().unwrap_or(Kind::Namespace);
+        let span = (at.id, first, Id::MIN)..=(at.id, last, Id::MAX);
         let tie = move |(_, kind, id): &(Id, Kind, Id)| {
             let entity = self.entity(*kind, *id)?;
-            let reference = entity.spec.references().filter(|r| r.to == at)?;
+            let mut references = entity.spec.references().into_iter();
+            let reference = references.find(|r| r.to == at)?;
             Some((entity.at(), reference.tie))
         };
         self.mentions.range(span).filter_map(tie)
@@ -304,13 +314,10 @@ impl Snapshot {
         if let Some(namespace) = namespace.filter(|namespace| !exists(namespace)).cloned() {
             return Err(Refusal::NoNamespace { at, namespace });
         }
-        match entity.spec.references() {
-            Some(r) if self.entity(r.to.kind, r.to.id).is_none() => Err(Refusal::Dangling {
-                at,
-                field: r.field,
-                to: r.to,
-            }),
-            _ => Ok(()),
+        let gone = |r: &Reference| self.entity(r.to.kind, r.to.id).is_none();
+        match entity.spec.references().into_iter().find(gone) {
+            Some(Reference { field, to, .. }) => Err(Refusal::Dangling { at, field, to }),
+            None => Ok(()),
         }
     }
 
@@ -333,10 +340,10 @@ impl Snapshot {
 
     fn insert(&mut self, entity: Arc<Entity>) {
         let EntityRef { kind, id } = entity.at();
-        if let Some((_, key)) = entity.spec.unique() {
+        for (_, key) in entity.spec.unique() {
             self.unique.insert((kind, key), id);
         }
-        if let Some(reference) = entity.spec.references() {
+        for reference in entity.spec.references() {
             self.mentions.insert((reference.to.id, kind, id));
         }
         if let Some(service) = entity.as_kind::<Service>() {
@@ -349,10 +356,10 @@ impl Snapshot {
         let Some(entity) = self.entities.remove(&(at.kind, at.id)) else {
             return;
         };
-        if let Some((_, key)) = entity.spec.unique() {
+        for (_, key) in entity.spec.unique() {
             self.unique.remove(&(at.kind, key));
         }
-        if let Some(reference) = entity.spec.references() {
+        for reference in entity.spec.references() {
             self.mentions.remove(&(reference.to.id, at.kind, at.id));
         }
         if let Some(service) = entity.as_kind::<Service>() {

@@ -56,7 +56,8 @@ fn alpn(protocol: Protocol) -> ALPN {
         | Protocol::Https
         | Protocol::Tcp
         | Protocol::Tls
-        | Protocol::TlsPassthrough => ALPN::H1,
+        | Protocol::TlsPassthrough
+        | Protocol::Udp => ALPN::H1,
     }
 }
 

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Attributes, Certificate, Endpoint, Entity, EntityRef, Id, Kind, Kinded, Listener, Namespace,
-    Pool, Revision, Route, Service, Sni, Spec, Tag, Timestamp,
+    Acl, Attributes, BasicAuth, CaCertificate, Certificate, Consumer, Endpoint, Entity, EntityRef,
+    HmacAuth, Id, JwtSecret, Key, KeyAuth, KeySet, Kind, Kinded, Listener, Namespace,
+    Oauth2Credential, Plugin, Pool, Revision, Route, Service, Sni, Spec, Tag, Timestamp, Vault,
 };
 
 /// The version that [`encode`] writes.
@@ -51,11 +52,23 @@ const fn code(kind: Kind) -> u8 {
         Kind::Certificate => 6,
         Kind::Sni => 7,
         Kind::Listener => 8,
+        Kind::Plugin => 9,
+        Kind::Consumer => 10,
+        Kind::KeyAuth => 11,
+        Kind::BasicAuth => 12,
+        Kind::HmacAuth => 13,
+        Kind::JwtSecret => 14,
+        Kind::Acl => 15,
+        Kind::Oauth2Credential => 16,
+        Kind::CaCertificate => 17,
+        Kind::KeySet => 18,
+        Kind::Key => 19,
+        Kind::Vault => 20,
     }
 }
 
 /// The greatest kind's byte.
-pub const KIND_MAX: u8 = 8;
+pub const KIND_MAX: u8 = 20;
 
 /// The key under which an entity is kept; keys sort kind by kind.
 pub fn key(at: EntityRef) -> [u8; KEY_BYTES] {
@@ -193,6 +206,18 @@ fn read(at: EntityRef, source: Source<'_>) -> Result<Entity, Unreadable> {
         Kind::Certificate => read_kind::<Certificate>(at, source),
         Kind::Sni => read_kind::<Sni>(at, source),
         Kind::Listener => read_kind::<Listener>(at, source),
+        Kind::Plugin => read_kind::<Plugin>(at, source),
+        Kind::Consumer => read_kind::<Consumer>(at, source),
+        Kind::KeyAuth => read_kind::<KeyAuth>(at, source),
+        Kind::BasicAuth => read_kind::<BasicAuth>(at, source),
+        Kind::HmacAuth => read_kind::<HmacAuth>(at, source),
+        Kind::JwtSecret => read_kind::<JwtSecret>(at, source),
+        Kind::Acl => read_kind::<Acl>(at, source),
+        Kind::Oauth2Credential => read_kind::<Oauth2Credential>(at, source),
+        Kind::CaCertificate => read_kind::<CaCertificate>(at, source),
+        Kind::KeySet => read_kind::<KeySet>(at, source),
+        Kind::Key => read_kind::<Key>(at, source),
+        Kind::Vault => read_kind::<Vault>(at, source),
     }
 }
 
@@ -238,6 +263,56 @@ mod tests {
             sample(7, sni()),
             sample(8, listener()),
         ]
+        .into_iter()
+        .chain(later_kinds())
+        .collect()
+    }
+
+    /// The kinds that came with Kong's dialect, by their documents.
+    fn later_kinds() -> Vec<Entity> {
+        let consumer = id(10);
+        let documents = [
+            (
+                Kind::Plugin,
+                json!({"name": "key-auth", "instance_name": "k", "route": id(5), "service": id(4), "consumer": consumer, "config": {"key_names": ["apikey"]}, "protocols": ["http"], "enabled": false}),
+            ),
+            (Kind::Consumer, json!({"username": "ann", "custom_id": "7"})),
+            (
+                Kind::KeyAuth,
+                json!({"consumer": consumer, "key": "k", "expires_at": 1}),
+            ),
+            (
+                Kind::BasicAuth,
+                json!({"consumer": consumer, "username": "u", "password": "p"}),
+            ),
+            (
+                Kind::HmacAuth,
+                json!({"consumer": consumer, "username": "u", "secret": "s"}),
+            ),
+            (
+                Kind::JwtSecret,
+                json!({"consumer": consumer, "key": "k", "secret": "s", "algorithm": "EdDSA", "rsa_public_key": "PEM"}),
+            ),
+            (Kind::Acl, json!({"consumer": consumer, "group": "gold"})),
+            (
+                Kind::Oauth2Credential,
+                json!({"consumer": consumer, "name": "app", "client_id": "i", "client_secret": "s", "hash_secret": true, "redirect_uris": ["https://a.test"], "client_type": "public"}),
+            ),
+            (Kind::CaCertificate, json!({"cert": "PEM"})),
+            (Kind::KeySet, json!({"name": "set"})),
+            (
+                Kind::Key,
+                json!({"name": "n", "set": id(18), "kid": "1", "pem": {"private_key": "P", "public_key": "Q"}}),
+            ),
+            (
+                Kind::Vault,
+                json!({"prefix": "env-a", "name": "env", "description": "d", "config": {"prefix": "A_"}}),
+            ),
+        ];
+        let numbered = documents.into_iter().zip(9_u8..);
+        let read =
+            |((kind, document), n): ((Kind, Value), u8)| sample(n, kind.read(document).unwrap());
+        numbered.map(read).collect()
     }
 
     fn id(n: u8) -> Id {
@@ -323,6 +398,8 @@ mod tests {
         Certificate {
             cert: "-----BEGIN CERTIFICATE-----\n".into(),
             key: Secret::new("-----BEGIN PRIVATE KEY-----\n"),
+            cert_alt: None,
+            key_alt: None,
         }
     }
 

@@ -177,7 +177,19 @@ impl Work<'_> {
             | Kind::Route
             | Kind::Certificate
             | Kind::Sni
-            | Kind::Listener => None,
+            | Kind::Listener
+            | Kind::Plugin
+            | Kind::Consumer
+            | Kind::KeyAuth
+            | Kind::BasicAuth
+            | Kind::HmacAuth
+            | Kind::JwtSecret
+            | Kind::Acl
+            | Kind::Oauth2Credential
+            | Kind::CaCertificate
+            | Kind::KeySet
+            | Kind::Key
+            | Kind::Vault => None,
         }
     }
 
@@ -237,6 +249,9 @@ impl Work<'_> {
         let Some(spec) = entity.as_kind::<model::Route>() else {
             return Ok(());
         };
+        if !spec.is_http() {
+            return Ok(());
+        }
         let slot = spec.service.map(|id| {
             let slot = self.table.services.number(id);
             slot.ok_or_else(|| Invalid::new("service", format!("service {id} does not exist")))

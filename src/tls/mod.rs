@@ -74,6 +74,8 @@ pub fn generate(names: &[String]) -> Result<Certificate, Invalid> {
     Ok(Certificate {
         cert: certificate.pem().into(),
         key: Secret::new(key.serialize_pem()),
+        cert_alt: None,
+        key_alt: None,
     })
 }
 

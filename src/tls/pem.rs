@@ -136,6 +136,8 @@ mod tests {
 
     fn check(cert: &str, key: &str) -> Result<Arc<CertifiedKey>, Invalid> {
         let certificate = Certificate {
+            cert_alt: None,
+            key_alt: None,
             cert: cert.into(),
             key: Secret::new(key),
         };

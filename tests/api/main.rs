@@ -8,4 +8,5 @@
 
 mod gateway;
 mod golden;
+mod kong;
 mod native;

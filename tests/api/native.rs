@@ -28,19 +28,24 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let parts = Parts {
-            store: Box::new(Memory::default()),
-            compiler: Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None),
-            sockets: Box::new(NoSockets),
-            current: Arc::new(Current::default()),
-            names: Resolver::spawn(&Servers::These(Vec::new())).unwrap(),
-            metrics: ConfigMetrics::register(&Metrics::new()).unwrap(),
-            published: Box::new(|| ()),
-        };
-        let registry = open(parts).unwrap().0;
+        let registry = registry();
         let router = router(&registry, Access::Open { hosts: Vec::new() });
         Self { registry, router }
     }
+}
+
+/// A registry in memory, with nothing in it.
+pub(crate) fn registry() -> Registry {
+    let parts = Parts {
+        store: Box::new(Memory::default()),
+        compiler: Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None),
+        sockets: Box::new(NoSockets),
+        current: Arc::new(Current::default()),
+        names: Resolver::spawn(&Servers::These(Vec::new())).unwrap(),
+        metrics: ConfigMetrics::register(&Metrics::new()).unwrap(),
+        published: Box::new(|| ()),
+    };
+    open(parts).unwrap().0
 }
 
 fn router(registry: &Registry, access: Access) -> Router {
@@ -49,7 +54,11 @@ fn router(registry: &Registry, access: Access) -> Router {
         calls_per_second: None,
         calls: Calls::register(&Metrics::new()).unwrap(),
     };
-    admin.native(Native {
+    admin.port(native(registry), None)
+}
+
+pub(crate) fn native(registry: &Registry) -> Native {
+    Native {
         registry: registry.clone(),
         explain: Arc::new(nothing_matches),
         observe: Arc::new(|| Observed {
@@ -58,7 +67,7 @@ fn router(registry: &Registry, access: Access) -> Router {
         }),
         metrics: Arc::new(String::new),
         started: Instant::now(),
-    })
+    }
 }
 
 /// What a gateway without routes answers; the data plane's own answers are its own tests'.

@@ -103,6 +103,7 @@ pub(super) fn domain_text(service: &Service) -> String {
         Protocol::Tcp => "tcp",
         Protocol::Tls => "tls",
         Protocol::TlsPassthrough => "tls_passthrough",
+        Protocol::Udp => "udp",
     };
     let host = service.host.as_str();
     let path = service.path.as_deref().unwrap_or_default();

@@ -19,12 +19,12 @@ pub(super) struct Traits {
     pub(super) named: bool,
     /// Whether names are unique within a namespace only.
     pub(super) namespaced: bool,
-    /// The field that mentions another entity, and that one's kind.
-    pub(super) reference: Option<(&'static str, Kind)>,
+    /// The fields that mention another entity, and that one's kind.
+    pub(super) references: &'static [(&'static str, Kind)],
     /// A field that stands for several others.
     pub(super) shorthand: Option<Shorthand>,
-    /// A field that is written and never read back.
-    pub(super) secret: Option<&'static str>,
+    /// Fields that are written and never read back.
+    pub(super) secrets: &'static [&'static str],
 }
 
 /// A field that a document may have instead of others.
@@ -39,9 +39,9 @@ pub(super) struct Shorthand {
 const NAMED: Traits = Traits {
     named: true,
     namespaced: true,
-    reference: None,
+    references: &[],
     shorthand: None,
-    secret: None,
+    secrets: &[],
 };
 
 const UNNAMED: Traits = Traits {
@@ -76,22 +76,49 @@ pub(super) const fn traits(kind: Kind) -> Traits {
             ..NAMED
         },
         Kind::Route => Traits {
-            reference: Some(("service", Kind::Service)),
+            references: &[("service", Kind::Service)],
             ..NAMED
         },
         Kind::Endpoint => Traits {
-            reference: Some(("pool", Kind::Pool)),
+            references: &[("pool", Kind::Pool)],
             shorthand: Some(ADDRESS),
             ..UNNAMED
         },
         Kind::Certificate => Traits {
-            secret: Some("key"),
+            secrets: &["key", "key_alt"],
             ..UNNAMED
         },
         Kind::Sni => Traits {
-            reference: Some(("certificate", Kind::Certificate)),
+            references: &[("certificate", Kind::Certificate)],
             ..UNNAMED
         },
+        Kind::Plugin => Traits {
+            references: &[
+                ("route", Kind::Route),
+                ("service", Kind::Service),
+                ("consumer", Kind::Consumer),
+            ],
+            ..UNNAMED
+        },
+        Kind::KeyAuth => credential(&["key"]),
+        Kind::BasicAuth => credential(&["password"]),
+        Kind::HmacAuth | Kind::JwtSecret => credential(&["secret"]),
+        Kind::Oauth2Credential => credential(&["client_secret"]),
+        Kind::Acl => credential(&[]),
+        Kind::Key => Traits {
+            references: &[("set", Kind::KeySet)],
+            secrets: &["jwk", "pem"],
+            ..UNNAMED
+        },
+        Kind::Consumer | Kind::CaCertificate | Kind::KeySet | Kind::Vault => UNNAMED,
+    }
+}
+
+const fn credential(secrets: &'static [&'static str]) -> Traits {
+    Traits {
+        references: &[("consumer", Kind::Consumer)],
+        secrets,
+        ..UNNAMED
     }
 }
 
@@ -274,8 +301,8 @@ fn clean<'a>(field: &str, why: &'a str) -> &'a str {
 /// An entity as it is shown: canonical, without secrets.
 pub(super) fn render(entity: &Entity) -> Value {
     let mut document = document(entity);
-    if let Some(secret) = traits(entity.kind()).secret {
-        document.remove(secret);
+    for secret in traits(entity.kind()).secrets {
+        document.remove(*secret);
     }
     Value::Object(document)
 }
@@ -401,14 +428,14 @@ mod tests {
             let fields = &FIELDS[kind];
             let Traits {
                 named,
-                reference,
+                references,
                 shorthand,
-                secret,
+                secrets,
                 ..
             } = traits(*kind);
             let mut named_here = READ_ONLY.to_vec();
-            named_here.extend(reference.map(|(field, _)| field));
-            named_here.extend(secret);
+            named_here.extend(references.iter().map(|(field, _)| *field));
+            named_here.extend(secrets);
             named_here.extend(named.then_some("name"));
             named_here.extend(shorthand.iter().flat_map(|s| s.stands_for.iter().copied()));
             assert!(

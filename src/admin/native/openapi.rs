@@ -344,8 +344,8 @@ fn common_properties(common: &Value) -> Map<String, Value> {
 fn entity(kind: Kind, own: &Value, common: &Value) -> Value {
     let mut fields = properties(own);
     let mut always = required(own);
-    if let Some(secret) = traits(kind).secret {
-        fields.remove(secret);
+    for secret in traits(kind).secrets {
+        fields.remove(*secret);
         always.retain(|field| field != secret);
     }
     fields.extend(common_properties(common));
@@ -358,7 +358,7 @@ fn written(kind: Kind, own: &Value, common: &Value) -> Value {
     let traits = traits(kind);
     let mut fields = properties(own);
     let always = required(own);
-    if let Some((field, to)) = traits.reference {
+    for (field, to) in traits.references.iter().copied() {
         let about = if super::convert::traits(to).named {
             format!("A {to}'s id or name.")
         } else {
@@ -369,9 +369,10 @@ fn written(kind: Kind, own: &Value, common: &Value) -> Value {
             json!({"type": "string", "description": about}),
         );
     }
-    let secret = traits.secret.and_then(|secret| fields.get_mut(secret));
-    if let Some(Value::Object(schema)) = secret {
-        schema.insert("writeOnly".to_owned(), true.into());
+    for secret in traits.secrets {
+        if let Some(Value::Object(schema)) = fields.get_mut(*secret) {
+            schema.insert("writeOnly".to_owned(), true.into());
+        }
     }
     if let Some(shorthand) = traits.shorthand {
         let schema = json!({"type": "string", "description": shorthand.about, "writeOnly": true});

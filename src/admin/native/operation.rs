@@ -294,9 +294,19 @@ impl Operation {
 
     /// Replaces the name of another entity by its id.
     fn resolve(&self, document: &mut Map<String, Value>, view: &View<'_>) -> Result<(), Details> {
-        let Some((field, kind)) = convert::traits(self.kind).reference else {
-            return Ok(());
-        };
+        for (field, kind) in convert::traits(self.kind).references.iter().copied() {
+            self.resolve_field(document, view, field, kind)?;
+        }
+        Ok(())
+    }
+
+    fn resolve_field(
+        &self,
+        document: &mut Map<String, Value>,
+        view: &View<'_>,
+        field: &'static str,
+        kind: Kind,
+    ) -> Result<(), Details> {
         let own = document.get("namespace").and_then(Value::as_str);
         let namespace = own.unwrap_or_else(|| self.namespace()).to_owned();
         let Some(Value::String(text)) = document.get_mut(field) else {

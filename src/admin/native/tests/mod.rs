@@ -61,7 +61,7 @@ impl Gate {
             calls: Calls::register(&crate::metrics::Metrics::new()).unwrap(),
         };
         Self {
-            router: admin.native(native),
+            router: admin.port(native, None),
             registry,
             ready,
             document: openapi::document(),
@@ -240,6 +240,7 @@ fn observe(ready: Arc<AtomicBool>) -> Observe {
         ready: ready.load(Ordering::Relaxed),
         serving: Revision(0),
         endpoints: vec![EndpointState {
+            resolved: None,
             id: None,
             pool: Some("p".into()),
             address: "a:1".into(),

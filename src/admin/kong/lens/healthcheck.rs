@@ -1,0 +1,192 @@
+//! Health checks of an upstream: Kong's record, and the checks of a pool.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Document, Fields};
+use crate::model::{ActiveCheck, CheckProtocol, Invalid, PassiveCheck, Pool, Statuses, Thresholds};
+
+/// Kong's default lists of statuses.
+const ACTIVE_HEALTHY: [u16; 2] = [200, 302];
+const ACTIVE_UNHEALTHY: [u16; 8] = [429, 404, 500, 501, 502, 503, 504, 505];
+const PASSIVE_UNHEALTHY: [u16; 3] = [429, 500, 503];
+const PASSIVE_HEALTHY: [u16; 19] = [
+    200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 306, 307, 308,
+];
+
+/// The record `healthchecks` of a pool.
+pub(super) fn document(pool: &Pool) -> Value {
+    json!({
+        "active": active(pool.active.as_ref()),
+        "passive": passive(pool.passive.as_ref()),
+        "threshold": pool.healthy_percent_min,
+    })
+}
+
+fn active(check: Option<&ActiveCheck>) -> Value {
+    let off = Thresholds {
+        healthy_statuses: ACTIVE_HEALTHY.into(),
+        unhealthy_statuses: ACTIVE_UNHEALTHY.into(),
+        ..Thresholds::off()
+    };
+    let thresholds = check.map_or(&off, |check| &check.thresholds);
+    let kind = match check.map(|check| check.protocol) {
+        Some(CheckProtocol::Https) => "https",
+        Some(CheckProtocol::Tcp) => "tcp",
+        Some(CheckProtocol::Http) | None => "http",
+    };
+    let interval = |of: fn(&ActiveCheck) -> Duration| seconds(check.map_or(Duration::ZERO, of));
+    json!({
+        "type": kind,
+        "timeout": seconds(check.map_or(Duration::from_secs(1), |check| check.timeout)),
+        "concurrency": check.map_or(10, |check| check.concurrency),
+        "http_path": check.map_or("/", |check| &check.path),
+        "https_verify_certificate": true,
+        "https_sni": null,
+        "headers": null,
+        "healthy": {
+            "interval": interval(|check| check.healthy_interval),
+            "http_statuses": thresholds.healthy_statuses,
+            "successes": thresholds.successes,
+        },
+        "unhealthy": {
+            "interval": interval(|check| check.unhealthy_interval),
+            "http_statuses": thresholds.unhealthy_statuses,
+            "tcp_failures": thresholds.tcp_failures,
+            "timeouts": thresholds.timeouts,
+            "http_failures": thresholds.http_failures,
+        },
+    })
+}
+
+fn passive(check: Option<&PassiveCheck>) -> Value {
+    let off = Thresholds {
+        healthy_statuses: PASSIVE_HEALTHY.into(),
+        unhealthy_statuses: PASSIVE_UNHEALTHY.into(),
+        ..Thresholds::off()
+    };
+    let thresholds = check.map_or(&off, |check| &check.thresholds);
+    json!({
+        "type": "http",
+        "healthy": {
+            "http_statuses": thresholds.healthy_statuses,
+            "successes": thresholds.successes,
+        },
+        "unhealthy": {
+            "http_statuses": thresholds.unhealthy_statuses,
+            "tcp_failures": thresholds.tcp_failures,
+            "timeouts": thresholds.timeouts,
+            "http_failures": thresholds.http_failures,
+        },
+    })
+}
+
+/// Whole seconds as an integer, as Kong prints them.
+fn seconds(time: Duration) -> Value {
+    match time.subsec_nanos() {
+        0 => json!(time.as_secs()),
+        _ => json!(time.as_secs_f64()),
+    }
+}
+
+/// Takes the record into a pool. Checks that nothing switches on are none at all.
+///
+/// # Errors
+/// Where a number is beyond what the model holds.
+pub(super) fn put(record: &Document, pool: &mut Pool) -> Result<(), Invalid> {
+    let empty = Document::new();
+    let active = record.record("active").unwrap_or(&empty);
+    let passive = record.record("passive").unwrap_or(&empty);
+    pool.active = read_active(active, &empty)?;
+    pool.passive = read_passive(passive, &empty, pool.passive.as_ref())?;
+    let threshold = record.get("threshold").and_then(Value::as_f64);
+    pool.healthy_percent_min = whole_percent(threshold.unwrap_or(0.0));
+    Ok(())
+}
+
+/// The smallest whole percentage that is no less.
+fn whole_percent(percent: f64) -> u8 {
+    (0..=100)
+        .find(|whole| f64::from(*whole) >= percent)
+        .unwrap_or(100)
+}
+
+fn read_active(record: &Document, empty: &Document) -> Result<Option<ActiveCheck>, Invalid> {
+    let healthy = record.record("healthy").unwrap_or(empty);
+    let unhealthy = record.record("unhealthy").unwrap_or(empty);
+    let (up, down) = (time(healthy, "interval"), time(unhealthy, "interval"));
+    if up.is_zero() && down.is_zero() {
+        return Ok(None);
+    }
+    let protocol = match record.text("type") {
+        Some("tcp") => CheckProtocol::Tcp,
+        Some("https" | "grpcs") => CheckProtocol::Https,
+        _ => CheckProtocol::Http,
+    };
+    // A check that may take no time would never succeed.
+    let timeout = time(record, "timeout").max(Duration::from_millis(1));
+    Ok(Some(ActiveCheck {
+        protocol,
+        path: record.text("http_path").unwrap_or("/").into(),
+        healthy_interval: up,
+        unhealthy_interval: down,
+        timeout,
+        concurrency: record.whole("concurrency").unwrap_or(u16::MAX),
+        thresholds: thresholds(healthy, unhealthy)?,
+        ..ActiveCheck::default()
+    }))
+}
+
+/// Kong's ejected targets wait for an active check, or for a mark by hand.
+fn read_passive(
+    record: &Document,
+    empty: &Document,
+    old: Option<&PassiveCheck>,
+) -> Result<Option<PassiveCheck>, Invalid> {
+    let healthy = record.record("healthy").unwrap_or(empty);
+    let unhealthy = record.record("unhealthy").unwrap_or(empty);
+    let thresholds = thresholds(healthy, unhealthy)?;
+    let counts = [
+        thresholds.tcp_failures,
+        thresholds.timeouts,
+        thresholds.http_failures,
+    ];
+    if counts == [0, 0, 0] {
+        return Ok(None);
+    }
+    let ejection = old.map_or(Duration::ZERO, |old| old.ejection);
+    Ok(Some(PassiveCheck {
+        thresholds,
+        ejection,
+    }))
+}
+
+fn thresholds(healthy: &Document, unhealthy: &Document) -> Result<Thresholds, Invalid> {
+    Ok(Thresholds {
+        successes: healthy.whole("successes").unwrap_or(0),
+        http_failures: unhealthy.whole("http_failures").unwrap_or(0),
+        tcp_failures: unhealthy.whole("tcp_failures").unwrap_or(0),
+        timeouts: unhealthy.whole("timeouts").unwrap_or(0),
+        healthy_statuses: statuses(healthy)?,
+        unhealthy_statuses: statuses(unhealthy)?,
+    })
+}
+
+fn statuses(record: &Document) -> Result<Statuses, Invalid> {
+    let list = record.get("http_statuses").and_then(Value::as_array);
+    let read = |status: &Value| {
+        status
+            .as_u64()
+            .and_then(|status| u16::try_from(status).ok())
+    };
+    let list = list.into_iter().flatten().map(read);
+    list.collect::<Option<_>>()
+        .ok_or_else(|| Invalid::new("healthchecks", "expected an array of statuses"))
+}
+
+/// Seconds, perhaps with a fraction.
+fn time(record: &Document, field: &str) -> Duration {
+    let seconds = record.get(field).and_then(Value::as_f64).unwrap_or(0.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
