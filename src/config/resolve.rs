@@ -155,6 +155,7 @@ impl Reader {
             "proxy.upstream_idle_timeout",
             time,
         );
+        self.set(&mut to.lane, "proxy.lane", parse::flag);
         self.set(
             &mut to.drain_timeout,
             "proxy.drain_timeout",

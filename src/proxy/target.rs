@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::authority::{Authority, authority};
 use crate::reply;
@@ -17,6 +17,17 @@ pub struct Head<'a> {
     pub uri: &'a Uri,
     pub version: Version,
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> Head<'a> {
+    pub const fn of(request: &'a http::request::Parts) -> Self {
+        Self {
+            method: &request.method,
+            uri: &request.uri,
+            version: request.version,
+            headers: &request.headers,
+        }
+    }
 }
 
 /// How the request came in.
@@ -75,6 +86,11 @@ impl<'a> Target<'a> {
             secure: arrival.secure,
             server_name: arrival.server_name,
         }
+    }
+
+    /// The host as a header says it.
+    pub fn host_value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.authority.as_ref()?.host).ok()
     }
 
     /// Whether the path was in normal form as it was sent, and may be sent on as it is.

@@ -1,6 +1,10 @@
 //! Traffic through a whole gateway: real sockets, origins and clients in this process.
 
 #![allow(
+    clippy::duplicate_mod,
+    reason = "`pingora` runs the cases of other modules again"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::needless_pass_by_value,
@@ -11,8 +15,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use support::gateway::Gateway;
+
 mod balance;
 mod dialect;
+mod endpoints;
 mod failures;
 mod headers;
 mod http1;
@@ -22,6 +29,8 @@ mod limits;
 mod listeners;
 mod live;
 mod metrics;
+mod paths;
+mod pingora;
 mod retries;
 mod routing;
 mod streaming;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::gateway::Gateway;
 use crate::support::wait::PATIENCE;
+
+use super::Gateway;
 
 /// More than all kernel buffers between a client and an origin together.
 const LARGE: usize = 64 << 20;
