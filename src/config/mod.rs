@@ -154,11 +154,16 @@ pub enum Role {
 pub struct Kong {
     /// Default true.
     pub enabled: bool,
+    /// Put Kong's fields on traffic, and answer in its words. Default true.
+    pub traffic: bool,
 }
 
 impl Default for Kong {
     fn default() -> Self {
-        Self { enabled: true }
+        Self {
+            enabled: true,
+            traffic: true,
+        }
     }
 }
 

@@ -128,6 +128,7 @@ impl Reader {
         self.admin(&mut settings.admin);
         self.gateway(&mut settings.gateway);
         self.set(&mut settings.kong.enabled, "kong.enabled", parse::flag);
+        self.set(&mut settings.kong.traffic, "kong.traffic", parse::flag);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
         self.set(&mut settings.upgrade.socket, "upgrade.socket", parse::path);

@@ -12,8 +12,8 @@ use super::failure::{Failure, Kind, Retry, Sent};
 use super::headers::{Switch, is_answer, response_hop_by_hop};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::Head;
-use super::{Gateway, forward};
-use crate::reply::{Asker, Reply};
+use super::{Gateway, forward, kong};
+use crate::reply::{Asker, Reply, Shape};
 
 /// What an endpoint's response head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,13 @@ impl Gateway {
         let hop = self.hop(x);
         let matched = x.matched.as_ref();
         matched.map_or_else(Edits::default, |matched| {
-            forward::edits(x, matched, &self.shared.instance, &hop, client)
+            let shared = &self.shared;
+            let mut edits = forward::edits(x, matched, &shared.instance, &hop, client);
+            if shared.kong_traffic {
+                hop.forwarded_path(client.headers, client.uri.path(), &mut edits);
+                kong::request(x, &mut edits);
+            }
+            edits
         })
     }
 
@@ -70,7 +76,11 @@ impl Gateway {
         } else {
             x.answered(status, Instant::now());
         }
-        Ok((answer, returned(answer, status, fields, switch, x)))
+        let mut edits = returned(answer, status, fields, switch, x);
+        if self.shared.kong_traffic && answer != Answer::Interim {
+            kong::response(x, &mut edits);
+        }
+        Ok((answer, edits))
     }
 
     /// Judges a failed attempt, tells its endpoint, and says whether there is another.
@@ -103,12 +113,17 @@ impl Gateway {
     ) -> Response<bytes::Bytes> {
         x.outcome.reply = Some(reply.kind());
         self.shared.totals.replied(reply.kind());
-        reply.render(&Asker {
+        let kong = self.shared.kong_traffic && x.shape() == Shape::Native;
+        let mut response = reply.render(&Asker {
             method: head.method,
             headers: head.headers,
-            shape: x.shape(),
+            shape: if kong { Shape::Kong } else { x.shape() },
             request_id: x.request_id.as_ref().map(RequestId::as_str),
-        })
+        });
+        if kong {
+            kong::reply(x, Instant::now(), response.headers_mut());
+        }
+        response
     }
 }
 

@@ -117,6 +117,15 @@ impl Hop {
         self.say(headers, FORWARDED, edits, || None);
     }
 
+    /// Says which path was asked for, unless a trusted peer did (Kong's `X-Forwarded-Path`).
+    pub fn forwarded_path(&self, headers: &HeaderMap, path: &str, edits: &mut Edits) {
+        if !(headers.has(&X_FORWARDED_PATH) && self.trust == Trust::Trusted)
+            && let Some(path) = text(Some(path))
+        {
+            edits.set(X_FORWARDED_PATH, path);
+        }
+    }
+
     const fn proto(&self) -> HeaderValue {
         HeaderValue::from_static(match self.scheme {
             Scheme::Http => "http",

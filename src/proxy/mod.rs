@@ -15,6 +15,7 @@ pub mod fuzz;
 pub mod head;
 pub mod headers;
 mod judge;
+mod kong;
 pub mod lane;
 pub mod local;
 mod record;
@@ -68,6 +69,8 @@ pub struct Shared {
     pub local: Option<Arc<dyn LocalService>>,
     /// Whether the *gateway* dialect's port carries traffic too.
     pub gateway_traffic: bool,
+    /// Whether traffic carries Kong's fields and hears Kong's words.
+    pub kong_traffic: bool,
     pub routes: Routes,
     pub totals: Totals,
     pub log: Option<AccessLog>,

@@ -276,6 +276,8 @@ fn settings(directory: &TempDir) -> Settings {
     settings.proxy.drain_timeout = DRAIN;
     settings.admin.listen = free;
     settings.gateway.listen = free;
+    // What every dialect's traffic has; Kong's own tests switch it on.
+    settings.kong.traffic = false;
     settings
 }
 

@@ -25,6 +25,7 @@ mod headers;
 mod http1;
 mod http2;
 mod kong_router;
+mod kong_traffic;
 mod limits;
 mod listeners;
 mod live;
