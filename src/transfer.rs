@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::boot::{Concern, Fault, offline};
+use crate::boot::{Concern, Fault, Missing, offline};
 use crate::config::Settings;
 use crate::model::{Change, Entity, EntityRef, Kind, Snapshot, Tie};
-use crate::registry::Error;
+use crate::registry::{Error, Registry};
 
 /// The version of the document; raised when an older reader could misread a newer one.
 const FORMAT: u32 = 1;
@@ -51,7 +51,8 @@ struct Read {
 /// # Errors
 /// [`Fault`] where the store cannot be read or the file not be written.
 pub fn export(settings: &Settings, file: Option<&Path>, format: Format) -> Result<(), Fault> {
-    let snapshot = offline(settings, |registry| async move { Ok(registry.snapshot()) })?.0;
+    let look = |registry: Registry| async move { Ok(registry.snapshot()) };
+    let (snapshot, _) = offline(settings, Missing::Refuse, look)?;
     let text = document(&snapshot, format)?;
     match file {
         Some(file) => std::fs::write(file, text).map_err(|error| about(file, &error)),
@@ -91,7 +92,7 @@ fn about(file: &Path, error: &dyn std::fmt::Display) -> Fault {
 pub fn import(settings: &Settings, file: &Path, replace: bool) -> Result<(), Fault> {
     let entities = read(file)?;
     let count = entities.len();
-    let (revision, _) = offline(settings, |registry| async move {
+    let (revision, _) = offline(settings, Missing::Make, |registry| async move {
         let plan = move |now: &Snapshot| Ok::<_, Error>((changes(entities, now, replace), ()));
         let (applied, ()) = registry.edit(plan).await.map_err(unwritable)?;
         Ok(applied.revision)
@@ -114,7 +115,7 @@ fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
     // JSON by its own reader: YAML's bounds on a document's size are for people's files.
     let read: Read = match text.trim_start().starts_with('{') {
         true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,
-        false => serde_saphyr::from_str(&text).map_err(|error| wrong(&error))?,
+        false => serde_saphyr::from_str(&text).map_err(|error| wrong(&one_line(&error)))?,
     };
     match read.sluicegate {
         FORMAT => Ok(read.entities),
@@ -122,6 +123,12 @@ fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
             "format {other}, this version reads {FORMAT}"
         ))),
     }
+}
+
+/// What is wrong with a YAML text and where, without the piece of it that the reader would show.
+fn one_line(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> {
@@ -148,13 +155,13 @@ fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> 
         .collect()
 }
 
-/// Says what is in the settings and in the store, and everything that is wrong with it.
+/// Says what is in the settings and in the store, and everything that is wrong with it. Makes nothing.
 ///
 /// # Errors
 /// [`Fault`] for the first file that cannot be read, or for entities that cannot run.
 pub fn check(settings: &Settings, out: &mut dyn Write) -> Result<(), Fault> {
-    let (snapshot, problems) =
-        offline(settings, |registry| async move { Ok(registry.snapshot()) })?;
+    let look = |registry: Registry| async move { Ok(registry.snapshot()) };
+    let (snapshot, problems) = offline(settings, Missing::Imagine, look)?;
     for kind in Kind::ALL {
         writeln!(out, "{:>8} {}", snapshot.count(*kind), kind.plural())?;
     }

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use fault::{Concern, Fault};
-pub use process::{demo, offline, run};
+pub use process::{Missing, demo, offline, run};
 
 use crate::admin::auth::{Access, Token};
 use crate::admin::calls::Calls;
@@ -520,15 +520,14 @@ impl LocalService for LateService {
 /// Shown to TLS clients until an operator brings a certificate for their name.
 fn default_tls(sessions: &Sessions) -> Result<Arc<rustls::ServerConfig>, Fault> {
     let certificate = tls::generate(&["localhost".to_owned()]).map_err(Fault::machine)?;
-    let key = tls::certified(&certificate, &tls::provider()).map_err(Fault::machine)?;
-    Ok(tls::server_config(key, sessions))
+    let shown = tls::Shown::of(&certificate, &tls::provider()).map_err(Fault::machine)?;
+    Ok(tls::server_config(shown, sessions))
 }
 
+/// The error names the remedy; here is where to apply it.
 fn port_fault(error: &dyn std::fmt::Display, key: &str) -> Fault {
     let variable = key.to_uppercase().replace('.', "_");
-    Fault::machine(format!(
-        "{error}; free the port, or set {key} (SLUICEGATE_{variable}) to another"
-    ))
+    Fault::machine(format!("{key} (SLUICEGATE_{variable}): {error}"))
 }
 
 fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {

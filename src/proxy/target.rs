@@ -93,9 +93,12 @@ impl<'a> Target<'a> {
         HeaderValue::from_str(&self.authority.as_ref()?.host).ok()
     }
 
-    /// Whether the path was in normal form as it was sent.
+    /// Whether the path was in normal form as it was sent, and may be sent on as it is.
     pub fn is_verbatim(&self) -> bool {
-        matches!(self.path, Cow::Borrowed(_))
+        let Cow::Borrowed(path) = self.path else {
+            return false;
+        };
+        matches!(crate::table::escape(path), Cow::Borrowed(_))
     }
 }
 

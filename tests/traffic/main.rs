@@ -24,6 +24,7 @@ mod failures;
 mod headers;
 mod http1;
 mod http2;
+mod kong_router;
 mod limits;
 mod listeners;
 mod live;
