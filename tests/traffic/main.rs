@@ -17,6 +17,7 @@ mod support;
 
 use support::gateway::Gateway;
 
+mod agreement;
 mod balance;
 mod dialect;
 mod endpoints;
