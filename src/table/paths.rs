@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::route::Entry;
 use crate::model::Id;
 
@@ -14,19 +16,18 @@ use crate::model::Id;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     /// The bytes from the parent to here; never empty but at the root.
-    label: Box<[u8]>,
+    label: Label,
     entries: Entries,
-    /// None at a leaf, as most nodes are.
-    branch: Option<Box<Branch>>,
+    branch: Branch,
 }
 
-/// The ways on from a node.
+/// Most labels are short, and then stand in their node: with many routes each allocation on the way
+/// is memory that no cache holds.
+type Label = SmallVec<[u8; 16]>;
+
+/// The ways on from a node: the first byte of each child's label, sorted, and the child.
 #[derive(Clone, Debug, Default)]
-struct Branch {
-    /// First bytes of the children's labels, sorted; beside it, the children.
-    firsts: Box<[u8]>,
-    children: Box<[Arc<Node>]>,
-}
+struct Branch(Box<[(u8, Arc<Node>)]>);
 
 /// What stands at a node, best first.
 #[derive(Clone, Debug, Default)]
@@ -64,31 +65,31 @@ impl FromIterator<Entry> for Entries {
 
 impl Branch {
     fn insert(&mut self, at: usize, first: u8, child: Arc<Node>) {
-        let mut firsts = std::mem::take(&mut self.firsts).into_vec();
-        let mut children = std::mem::take(&mut self.children).into_vec();
-        firsts.insert(at, first);
-        children.insert(at, child);
-        (self.firsts, self.children) = (firsts.into(), children.into());
+        let mut children = std::mem::take(&mut self.0).into_vec();
+        children.insert(at, (first, child));
+        self.0 = children.into();
     }
 
     fn remove(&mut self, at: usize) {
-        let mut firsts = std::mem::take(&mut self.firsts).into_vec();
-        let mut children = std::mem::take(&mut self.children).into_vec();
-        firsts.remove(at);
+        let mut children = std::mem::take(&mut self.0).into_vec();
         children.remove(at);
-        (self.firsts, self.children) = (firsts.into(), children.into());
+        self.0 = children.into();
     }
 
     /// The place of the child whose label begins with `first`, else the place where it belongs.
     #[inline]
     fn place(&self, first: u8) -> Result<usize, usize> {
-        self.firsts.binary_search(&first)
+        self.0.binary_search_by_key(&first, |(byte, _)| *byte)
+    }
+
+    fn child_mut(&mut self, at: usize) -> Option<&mut Arc<Node>> {
+        self.0.get_mut(at).map(|(_, child)| child)
     }
 }
 
 impl Node {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.branch.is_none() && matches!(self.entries, Entries::None)
+    pub(super) fn is_empty(&self) -> bool {
+        self.branch.0.is_empty() && matches!(self.entries, Entries::None)
     }
 
     /// Shows the entries of every node along `path`, from the root on.
@@ -112,9 +113,8 @@ impl Node {
 
     #[inline]
     fn child(&self, first: u8) -> Option<&Self> {
-        let branch = self.branch.as_ref()?;
-        let at = branch.place(first).ok()?;
-        branch.children.get(at).map(|child| &**child)
+        let at = self.branch.place(first).ok()?;
+        self.branch.0.get(at).map(|(_, child)| &**child)
     }
 
     /// Adds an entry at `key`. Nodes that another table shares are copied, the others changed.
@@ -123,18 +123,18 @@ impl Node {
         let Some(first) = key.first() else {
             return node.add(entry);
         };
-        let branch = node.branch.get_or_insert_default();
+        let branch = &mut node.branch;
         match branch.place(*first) {
             Err(at) => {
                 let leaf = Self {
                     label: key.into(),
                     entries: Entries::One(entry),
-                    branch: None,
+                    branch: Branch::default(),
                 };
                 branch.insert(at, *first, Arc::new(leaf));
             }
             Ok(at) => {
-                let Some(child) = branch.children.get_mut(at) else {
+                let Some(child) = branch.child_mut(at) else {
                     return;
                 };
                 let shared = common_prefix(&child.label, key);
@@ -160,13 +160,10 @@ impl Node {
         let Some(first) = key.first() else {
             return node.take(route);
         };
-        let Some(branch) = &mut node.branch else {
+        let Ok(at) = node.branch.place(*first) else {
             return;
         };
-        let Ok(at) = branch.place(*first) else {
-            return;
-        };
-        let Some(child) = branch.children.get_mut(at) else {
+        let Some(child) = node.branch.child_mut(at) else {
             return;
         };
         let Some(behind) = key.strip_prefix(&*child.label) else {
@@ -176,10 +173,7 @@ impl Node {
         if !child.is_empty() {
             return merge(child);
         }
-        branch.remove(at);
-        if branch.children.is_empty() {
-            node.branch = None;
-        }
+        node.branch.remove(at);
     }
 
     fn take(&mut self, route: Id) {
@@ -193,25 +187,19 @@ impl Node {
 fn split(child: &mut Arc<Node>, at: usize) {
     let mut lower = Node::clone(child);
     let (upper_label, lower_label) = child.label.split_at(at);
-    let upper_label: Box<[u8]> = upper_label.into();
+    let upper_label = upper_label.into();
     lower.label = lower_label.into();
-    let branch = Branch {
-        firsts: lower.label.first().copied().into_iter().collect(),
-        children: [Arc::new(lower)].into(),
-    };
+    let first = lower.label.first().copied().unwrap_or_default();
     *child = Arc::new(Node {
         label: upper_label,
         entries: Entries::None,
-        branch: Some(Box::new(branch)),
+        branch: Branch([(first, Arc::new(lower))].into()),
     });
 }
 
 /// Joins a node that holds nothing with its only child.
 fn merge(node: &mut Arc<Node>) {
-    let (Entries::None, Some(branch)) = (&node.entries, &node.branch) else {
-        return;
-    };
-    let [only] = &*branch.children else {
+    let (Entries::None, [(_, only)]) = (&node.entries, &*node.branch.0) else {
         return;
     };
     let label = [&*node.label, &*only.label].concat();

@@ -106,6 +106,8 @@ pub fn server_config(shown: Shown, sessions: &Sessions) -> Arc<ServerConfig> {
         .expect("ring has suites for both versions")
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(shown));
+    // The strongest suite that both know, whatever the client puts first.
+    config.ignore_client_order = true;
     config.ticketer = Arc::clone(&sessions.tickets);
     config.session_storage = Arc::clone(&sessions.cache);
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
