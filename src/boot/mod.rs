@@ -421,6 +421,7 @@ impl Site<'_> {
                 answers::mark(&shared, id, address, healthy)
             }),
             traffic: Arc::new(move || answers::traffic(&metrics)),
+            database: self.settings.kong.database,
             normal_path: normalize,
             node: Id::derived(&format!("sluicegate:node:{place}")),
         }

@@ -151,11 +151,17 @@ pub enum Role {
 pub struct Kong {
     /// Default true.
     pub enabled: bool,
+    /// False: as Kong without a database, whose configuration is one document at `/config`.
+    /// Default true.
+    pub database: bool,
 }
 
 impl Default for Kong {
     fn default() -> Self {
-        Self { enabled: true }
+        Self {
+            enabled: true,
+            database: true,
+        }
     }
 }
 
