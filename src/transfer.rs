@@ -124,7 +124,7 @@ pub fn import_kong(settings: &Settings, file: &Path, replace: bool) -> Result<()
     let others = if replace { Others::Go } else { Others::Stay };
     let name = file.to_owned();
     let plan = move |now: &Snapshot| {
-        let planned = declarative::plan(declared, now, others, normalize);
+        let planned = declarative::plan(&declared, now, others, normalize);
         let planned = planned.map_err(|flaws| Unplanned::Flaws(name, flaws))?;
         Ok::<_, Unplanned>((planned.changes, planned.declared.len()))
     };

@@ -3,6 +3,8 @@
 mod answers;
 mod demo;
 mod fault;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod local;
 mod logging;
 mod process;

@@ -80,7 +80,7 @@ impl Kong {
     async fn load(&self, declared: Declared, wish: Wish) -> Result<Response, Failure> {
         let normal_path = self.normal_path;
         let run = move |now: &Snapshot| {
-            let plan = declarative::plan(declared, now, Others::Go, normal_path);
+            let plan = declarative::plan(&declared, now, Others::Go, normal_path);
             let plan = plan.map_err(|flaws| Unloaded(wish.refuse(&flaws)))?;
             if wish.check_hash && plan.changes.is_empty() {
                 return Err(Unloaded(Failure::not_modified()));

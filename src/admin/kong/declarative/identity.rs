@@ -28,8 +28,8 @@ pub(super) fn name(collection: &Collection, fields: &Document) -> Option<Vec<(St
     {
         return Some(vec![(key.to_owned(), text(key)?)]);
     }
-    let part = |field: &Box<str>| {
-        let value = fields.get(&**field).unwrap_or(&Value::Null);
+    let part = |field: &str| {
+        let value = fields.get(field).unwrap_or(&Value::Null);
         let text = match value {
             Value::Object(mention) => mention
                 .get("id")
@@ -37,9 +37,9 @@ pub(super) fn name(collection: &Collection, fields: &Document) -> Option<Vec<(St
                 .unwrap_or_default(),
             other => other.as_str().unwrap_or_default(),
         };
-        (field.to_string(), text.to_owned())
+        (field.to_owned(), text.to_owned())
     };
-    let parts: Vec<_> = schema.cache_key.iter().map(part).collect();
+    let parts: Vec<_> = schema.cache_key.iter().map(|field| part(field)).collect();
     let named = parts.iter().any(|(_, value)| !value.is_empty());
     named.then_some(parts)
 }

@@ -52,7 +52,7 @@ pub struct Plan {
 /// # Errors
 /// Everything that is wrong with the entities.
 pub fn plan(
-    declared: Declared,
+    declared: &Declared,
     now: &Snapshot,
     others: Others,
     normal_path: fn(&[u8]) -> Cow<'_, [u8]>,

@@ -163,10 +163,10 @@ impl Reader {
             let mut spot = above.clone();
             spot.push((collection.table.into(), n));
             match entity {
-                Value::Object(fields) => self.entity(collection, fields, spot, parent),
+                Value::Object(fields) => self.entity(collection, fields, &spot, parent),
                 Value::String(name) if collection.table == "snis" && parent.is_some() => {
                     let fields = Document::from_iter([("name".to_owned(), name.into())]);
-                    self.entity(collection, fields, spot, parent);
+                    self.entity(collection, fields, &spot, parent);
                 }
                 _ => self.flaws.push(Flaw {
                     spot,
@@ -202,7 +202,7 @@ impl Reader {
         &mut self,
         collection: &'static Collection,
         mut fields: Document,
-        spot: Spot,
+        spot: &Spot,
         parent: Option<(usize, &'static str)>,
     ) {
         for name in SILENT {
@@ -217,7 +217,7 @@ impl Reader {
         if self.old_paths && collection.table == "routes" {
             migrate_paths(&mut fields);
         }
-        self.share(collection, &mut fields, &spot);
+        self.share(collection, &mut fields, spot);
         let at = self.items.len();
         self.items.push(Item {
             collection,
@@ -227,17 +227,18 @@ impl Reader {
         });
         for (child, list) in below {
             let field = child.mention_of(collection);
-            self.list(child, list, &spot, field.map(|field| (at, field)));
+            self.list(child, list, spot, field.map(|field| (at, field)));
         }
     }
 
     /// decK's `_config`: the plugin's own configuration goes before the one it shares.
     fn share(&mut self, collection: &'static Collection, fields: &mut Document, spot: &Spot) {
-        let Some(Value::String(name)) = fields.remove("_config") else {
+        let Some(name) = fields.remove("_config").filter(|name| !name.is_null()) else {
             return;
         };
-        let Some(Value::Object(shared)) = self.shared.get(&name).cloned() else {
-            let why = format!("no configuration '{name}' in '_plugin_configs'");
+        let shared = name.as_str().and_then(|name| self.shared.get(name));
+        let Some(Value::Object(mut config)) = shared.cloned() else {
+            let why = format!("no configuration {name} in '_plugin_configs'");
             let what = Document::from_iter([("_config".to_owned(), why.into())]);
             return self.flaws.push(Flaw {
                 spot: spot.clone(),
@@ -248,7 +249,6 @@ impl Reader {
         };
         let own = fields.remove("config");
         let own = own.as_ref().and_then(Value::as_object).cloned();
-        let mut config = shared;
         config.extend(own.unwrap_or_default());
         fields.insert("config".to_owned(), config.into());
     }

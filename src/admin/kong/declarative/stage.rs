@@ -75,7 +75,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(super) fn run(mut self, declared: Declared) -> Result<Plan, Flaws> {
+    pub(super) fn run(mut self, declared: &Declared) -> Result<Plan, Flaws> {
         let mut order: Vec<usize> = (0..declared.items.len()).collect();
         order.sort_by_key(|at| {
             declared
