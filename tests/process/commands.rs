@@ -189,6 +189,15 @@ fn a_file_of_kong_s_is_imported_and_exported_again() {
     std::fs::write(folder.path().join("other.yaml"), other).unwrap();
     import("copy", "other.yaml", &[]);
     assert!(export("copy").contains("username: bob") && export("copy").contains("name: shop"));
+    // A name that is there under another id is told, not taken.
+    let id = "0b3f0f2e-8f0e-4c2a-9c1d-3f2f8f0e4c2a";
+    let clash = format!("_format_version: '3.0'\nconsumers: [{{id: {id}, username: bob}}]\n");
+    std::fs::write(folder.path().join("clash.yaml"), clash).unwrap();
+    let args = ["--data", "copy", "import", "--kong", "clash.yaml"];
+    let ended = run(folder.path(), &args, FREE_PORTS);
+    assert_eq!(ended.code, Some(65), "{ended:?}");
+    let told = "consumers[0]: 'consumers' entity with username set to 'bob' is there as";
+    assert!(ended.errors.concat().contains(told), "{ended:?}");
     import("copy", "other.yaml", &["--replace"]);
     assert!(!export("copy").contains("name: shop"));
 }

@@ -288,7 +288,11 @@ impl<'a> Stage<'a> {
                 let of = collection.unique_fields(field);
                 let value = |field: &&str| fields.get(*field).cloned().unwrap_or_default();
                 let parts = of.iter().map(|field| ((*field).to_owned(), value(field)));
-                return Err(Some(twice(collection.table, &set_to(parts))));
+                let how = set_to(parts);
+                return Err(Some(match self.declared.contains(&holder.at()) {
+                    true => twice(collection.table, &how),
+                    false => taken(collection.table, &how, holder.id),
+                }));
             }
             fields.insert("id".to_owned(), json!(holder.id));
             let built = self.build(collection, fields, true);
@@ -383,6 +387,12 @@ fn is_same(before: &Entity, after: &Entity) -> bool {
 
 fn twice(table: &str, how: &str) -> Value {
     format!("uniqueness violation: '{table}' entity with {how} already declared").into()
+}
+
+/// An entity that is there under another id than the document gives it.
+fn taken(table: &str, how: &str, id: Id) -> Value {
+    let advice = "leave its id out, or replace everything";
+    format!("'{table}' entity with {how} is there as '{id}'; {advice}").into()
 }
 
 fn set_to(parts: impl Iterator<Item = (String, Value)>) -> String {
