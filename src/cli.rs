@@ -74,13 +74,30 @@ enum Command {
 
 /// Does what the arguments ask for.
 pub fn main() -> ExitCode {
-    match obey(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return untold(&told),
+    };
+    match obey(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             // Where standard error is gone, the exit code still tells.
             let _ = writeln!(std::io::stderr(), "sluicegate: {fault}");
             fault.exit_code()
         }
+    }
+}
+
+/// `EX_USAGE` of `sysexits.h`.
+const USAGE: u8 = 64;
+
+/// Says what is wrong with the arguments, or the help that they asked for.
+fn untold(told: &clap::Error) -> ExitCode {
+    // Where nobody reads it, the exit code still tells.
+    let _ = told.print();
+    match told.use_stderr() {
+        true => ExitCode::from(USAGE),
+        false => ExitCode::SUCCESS,
     }
 }
 

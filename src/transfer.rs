@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::kong::declarative;
 use crate::admin::kong::declarative::{Flaws, Others};
-use crate::boot::{Concern, Fault, offline};
+use crate::boot::{Concern, Fault, Missing, offline};
 use crate::config::Settings;
 use crate::model::{Change, Entity, EntityRef, Kind, Snapshot, Tie};
-use crate::registry::Error;
+use crate::registry::{Error, Registry};
 use crate::table::normalize;
 
 /// The version of the document; raised when an older reader could misread a newer one.
@@ -55,7 +55,7 @@ struct Read {
 /// # Errors
 /// [`Fault`] where the store cannot be read or the file not be written.
 pub fn export(settings: &Settings, file: Option<&Path>, format: Format) -> Result<(), Fault> {
-    let snapshot = offline(settings, |registry| async move { Ok(registry.snapshot()) })?.0;
+    let snapshot = stored(settings)?;
     deliver(file, &document(&snapshot, format)?)
 }
 
@@ -64,8 +64,13 @@ pub fn export(settings: &Settings, file: Option<&Path>, format: Format) -> Resul
 /// # Errors
 /// As [`export`].
 pub fn export_kong(settings: &Settings, file: Option<&Path>) -> Result<(), Fault> {
-    let snapshot = offline(settings, |registry| async move { Ok(registry.snapshot()) })?.0;
+    let snapshot = stored(settings)?;
     deliver(file, &declarative::text(&snapshot).map_err(unwritable)?)
+}
+
+fn stored(settings: &Settings) -> Result<Arc<Snapshot>, Fault> {
+    let look = |registry: Registry| async move { Ok(registry.snapshot()) };
+    Ok(offline(settings, Missing::Refuse, look)?.0)
 }
 
 fn deliver(file: Option<&Path>, text: &str) -> Result<(), Fault> {
@@ -161,7 +166,7 @@ where
     E: From<Error> + fmt::Display + Send + 'static,
     P: FnOnce(&Snapshot) -> Result<(Vec<Change>, usize), E> + Send + 'static,
 {
-    let ((revision, count), _) = offline(settings, |registry| async move {
+    let ((revision, count), _) = offline(settings, Missing::Make, |registry| async move {
         let (applied, count) = registry.edit(plan).await.map_err(unwritable)?;
         Ok((applied.revision, count))
     })?;
@@ -188,7 +193,7 @@ fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
     // JSON by its own reader: YAML's bounds on a document's size are for people's files.
     let read: Read = match text.trim_start().starts_with('{') {
         true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,
-        false => serde_saphyr::from_str(&text).map_err(|error| wrong(&error))?,
+        false => serde_saphyr::from_str(&text).map_err(|error| wrong(&one_line(&error)))?,
     };
     match read.sluicegate {
         FORMAT => Ok(read.entities),
@@ -196,6 +201,12 @@ fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
             "format {other}, this version reads {FORMAT}"
         ))),
     }
+}
+
+/// What is wrong with a YAML text and where, without the piece of it that the reader would show.
+fn one_line(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> {
@@ -222,13 +233,13 @@ fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> 
         .collect()
 }
 
-/// Says what is in the settings and in the store, and everything that is wrong with it.
+/// Says what is in the settings and in the store, and everything that is wrong with it. Makes nothing.
 ///
 /// # Errors
 /// [`Fault`] for the first file that cannot be read, or for entities that cannot run.
 pub fn check(settings: &Settings, out: &mut dyn Write) -> Result<(), Fault> {
-    let (snapshot, problems) =
-        offline(settings, |registry| async move { Ok(registry.snapshot()) })?;
+    let look = |registry: Registry| async move { Ok(registry.snapshot()) };
+    let (snapshot, problems) = offline(settings, Missing::Imagine, look)?;
     for kind in Kind::ALL {
         writeln!(out, "{:>8} {}", snapshot.count(*kind), kind.plural())?;
     }

@@ -1,6 +1,7 @@
 """The adapter of sluicegate for the side-by-side harness: copy it over `proxies/gateway.py` there.
 
   GATEWAY_BIN   the binary, e.g. target/release/sluicegate
+  GATEWAY_KONG  false (default); true: with the fields that Kong puts on traffic
   GATEWAY_BULK  1 (default): load routes by transactions of 5,000; 0: one POST a route
 
 Terms: one worker, keep-alive to the origin, no access log, X-Forwarded-For added (with the other X-Forwarded-*, Via and
@@ -41,6 +42,8 @@ def config(s):
         f'listen = "127.0.0.1:{s.admin}"',
         "[gateway]",
         "enabled = false",
+        "[kong]",
+        f"traffic = {os.environ.get('GATEWAY_KONG', 'false')}",
         "[log]",
         'level = "warn"',
         "",

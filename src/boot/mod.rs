@@ -5,6 +5,7 @@ mod demo;
 mod fault;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
+mod limits;
 mod local;
 mod logging;
 mod process;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use fault::{Concern, Fault};
-pub use process::{demo, offline, run};
+pub use process::{Missing, demo, offline, run};
 
 use crate::admin::auth::{Access, Token};
 use crate::admin::calls::Calls;
@@ -42,12 +43,12 @@ use crate::net;
 use crate::net::bind;
 use crate::net::bind::Claim;
 use crate::net::handover::{Legacy, Successor};
-use crate::net::{Bound, Limits, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
+use crate::net::{App, Bound, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::proxy::access_log;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::{Role, Scheme};
-use crate::proxy::head::HeadLimits;
 use crate::proxy::headers::Instance;
+use crate::proxy::lane::Lane;
 use crate::proxy::stats::Totals;
 use crate::proxy::trust::TrustedProxies;
 use crate::proxy::{Gateway, LocalService, Shared, UpstreamLimits};
@@ -234,6 +235,7 @@ impl Site<'_> {
             },
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
+            kong_traffic: self.settings.kong.traffic,
             routes: Routes::register(&self.metrics).map_err(Fault::machine)?,
             totals: Totals::register(&self.metrics).map_err(Fault::machine)?,
             log,
@@ -261,9 +263,19 @@ impl Site<'_> {
             attempts: usize::from(proxy.retries_max) + 1,
         };
         let workers = proxy.workers.map_or_else(cores, usize::from);
-        let limits = limits(&self.settings.limits);
+        let limits = limits::of(&self.settings.limits);
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));
-        let app = |_| Gateway::new(Arc::clone(shared), random_seed());
+        let app = |_| {
+            let gateway = Gateway::new(Arc::clone(shared), random_seed());
+            let lane = || {
+                let (idle, attempts) = (upstreams.idle_connections, upstreams.attempts);
+                Lane::new(gateway.clone(), idle, attempts)
+            };
+            App {
+                lane: proxy.lane.then(lane),
+                proxy: gateway,
+            }
+        };
         let totals = Some(shared.totals.clone());
         let listeners = net::start(workers, &upstreams, limits, tls, totals, app)?;
         let shown = listeners.stats().register(&self.metrics);
@@ -512,15 +524,14 @@ impl LocalService for LateService {
 /// Shown to TLS clients until an operator brings a certificate for their name.
 fn default_tls(sessions: &Sessions) -> Result<Arc<rustls::ServerConfig>, Fault> {
     let certificate = tls::generate(&["localhost".to_owned()]).map_err(Fault::machine)?;
-    let key = tls::certified(&certificate, &tls::provider()).map_err(Fault::machine)?;
-    Ok(tls::server_config(key, sessions))
+    let shown = tls::Shown::of(&certificate, &tls::provider()).map_err(Fault::machine)?;
+    Ok(tls::server_config(shown, sessions))
 }
 
+/// The error names the remedy; here is where to apply it.
 fn port_fault(error: &dyn std::fmt::Display, key: &str) -> Fault {
     let variable = key.to_uppercase().replace('.', "_");
-    Fault::machine(format!(
-        "{error}; free the port, or set {key} (SLUICEGATE_{variable}) to another"
-    ))
+    Fault::machine(format!("{key} (SLUICEGATE_{variable}): {error}"))
 }
 
 fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
@@ -544,36 +555,6 @@ fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
         fetch_timeout: settings.refresh_timeout,
         fetches_max: settings.refresh_concurrency,
         ..gateway::Settings::default()
-    }
-}
-
-fn limits(settings: &config::Limits) -> Limits {
-    let defaults = Limits::default();
-    let per_address = settings.connections_per_address_max;
-    Limits {
-        head: HeadLimits {
-            line_bytes_max: settings.request_line_max,
-            field_bytes_max: settings.header_field_max,
-            fields_max: settings.header_count_max,
-            head_bytes_max: settings.header_section_max,
-        },
-        head_time: settings.header_timeout,
-        idle: settings.keepalive_timeout,
-        handshake: settings.tls_handshake_timeout,
-        rate: u64::from(settings.body_rate_min),
-        grace: settings.body_rate_grace,
-        body_stall: settings.body_read_timeout,
-        write_stall: settings.response_stall_timeout,
-        chunk_extensions: settings.chunk_extension_max,
-        trailers: settings.trailer_max,
-        h2_streams: settings.h2_streams_max,
-        h2_headers: settings.h2_header_list_max,
-        h2_idle: settings.keepalive_timeout,
-        h2_control_frames: settings.h2_control_frames_max,
-        h2_control_window: settings.h2_window,
-        connections: settings.connections_max.unwrap_or(defaults.connections),
-        connections_per_address: (per_address > 0).then_some(per_address),
-        ..defaults
     }
 }
 

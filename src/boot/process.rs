@@ -8,13 +8,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::demo as show;
-use super::{Fault, Running, logging};
+use super::{Concern, Fault, Running, logging};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::net::handover::{Legacy, Offer};
 use crate::registry;
 use crate::registry::{ConfigMetrics, Error, NoSockets, Parts, Registry};
-use crate::store::{Memory, Redb, StoreError};
+use crate::store::{Memory, Redb, Store, StoreError};
 use crate::table::{Compiler, Current, Problem};
 use crate::tls::Sessions;
 use crate::upstream::{Endpoints, Resolver, Servers};
@@ -184,22 +184,52 @@ async fn drain(running: Running, mut signals: Signals) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What a command does where there is no registry yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Make one.
+    Make,
+    /// Look at an empty one, and make nothing.
+    Imagine,
+    /// Fail.
+    Refuse,
+}
+
+fn store(settings: &Settings, missing: Missing) -> Result<Box<dyn Store>, Fault> {
+    let data = &settings.data;
+    if missing == Missing::Make {
+        return Ok(Box::new(Redb::open(data)?));
+    }
+    match Redb::existing(data)? {
+        Some(store) => Ok(Box::new(store)),
+        None if missing == Missing::Imagine => Ok(Box::new(Memory::default())),
+        None => {
+            let why = "holds no registry; set `data` or --data to the directory of one";
+            Err(Fault::new(
+                Concern::Store,
+                format!("{} {why}", data.display()),
+            ))
+        }
+    }
+}
+
 /// A registry over the data directory, without any traffic.
 ///
 /// # Errors
 /// The store's, or `work`'s.
 pub fn offline<T, F>(
     settings: &Settings,
+    missing: Missing,
     work: impl FnOnce(Registry) -> F,
 ) -> Result<(T, Vec<Problem>), Fault>
 where
     F: Future<Output = Result<T, Fault>>,
 {
     runtime()?.block_on(async {
-        let store = Redb::open(&settings.data)?;
+        let store = store(settings, missing)?;
         let sessions = Sessions::new().map_err(Fault::machine)?;
         let (registry, problems) = registry::open(Parts {
-            store: Box::new(store),
+            store,
             compiler: Compiler::new(Endpoints::new(), sessions, None),
             sockets: Box::new(NoSockets),
             current: Arc::new(Current::default()),

@@ -12,6 +12,7 @@ use super::{Mistake, Mistakes, Place, Settings, Token};
 /// # Errors
 /// Every mistake in them, or why a file cannot be read.
 pub fn load(file: Option<&Path>) -> Result<Settings, Mistakes> {
+    #[expect(clippy::disallowed_methods, reason = "the one place")]
     let env = std::env::vars_os().filter_map(|(name, value)| {
         Some((
             name.into_string().ok()?,

@@ -58,6 +58,9 @@ pub struct Proxy {
     pub upstream_idle_max: usize,
     /// After which an idle connection to an endpoint is closed. Default 60 s.
     pub upstream_idle_timeout: Duration,
+    /// Plain HTTP/1.1 requests to plain HTTP/1.1 services take the gateway's own path; false: all
+    /// requests take pingora's.
+    pub lane: bool,
     /// How long requests in flight may take when the process stops. Default 30 s.
     pub drain_timeout: Duration,
     /// Certificates (PEM) that endpoints' certificates are checked with; default the system's.
@@ -154,6 +157,8 @@ pub struct Kong {
     /// False: as Kong without a database, whose configuration is one document at `/config`.
     /// Default true.
     pub database: bool,
+    /// Put Kong's fields on traffic, and answer in its words. Default true.
+    pub traffic: bool,
 }
 
 impl Default for Kong {
@@ -161,6 +166,7 @@ impl Default for Kong {
         Self {
             enabled: true,
             database: true,
+            traffic: true,
         }
     }
 }
@@ -271,6 +277,7 @@ impl Default for Proxy {
             retries_max: 5,
             upstream_idle_max: 128,
             upstream_idle_timeout: Duration::from_secs(60),
+            lane: true,
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
         }

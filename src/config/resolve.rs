@@ -130,6 +130,7 @@ impl Reader {
         let kong = &mut settings.kong;
         self.set(&mut kong.enabled, "kong.enabled", parse::flag);
         self.set(&mut kong.database, "kong.database", parse::flag);
+        self.set(&mut kong.traffic, "kong.traffic", parse::flag);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
         self.set(&mut settings.upgrade.socket, "upgrade.socket", parse::path);
@@ -157,6 +158,7 @@ impl Reader {
             "proxy.upstream_idle_timeout",
             time,
         );
+        self.set(&mut to.lane, "proxy.lane", parse::flag);
         self.set(
             &mut to.drain_timeout,
             "proxy.drain_timeout",

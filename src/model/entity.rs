@@ -307,7 +307,26 @@ impl Common {
         if common.tags.len() > TAGS_MAX {
             return Err(Invalid::new("tags", format!("at most {TAGS_MAX} tags")));
         }
+        let mut values = common.attributes.values().flat_map(Map::values);
+        // The document and the dialect's own object are the first two levels.
+        if values.any(|value| is_deeper(value, ATTRIBUTES_DEPTH_MAX - 2)) {
+            let why = format!("at most {ATTRIBUTES_DEPTH_MAX} levels of objects and arrays");
+            return Err(Invalid::new("attributes", why));
+        }
         Ok(common)
+    }
+}
+
+/// The most levels of objects and arrays in an entity's attributes: what walks them may recurse.
+const ATTRIBUTES_DEPTH_MAX: usize = 32;
+
+/// Whether `value` has more than `levels` levels of objects and arrays; looks no deeper than that.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let below = |inner: &Value| is_deeper(inner, levels.saturating_sub(1));
+    match value {
+        Value::Object(fields) => levels == 0 || fields.values().any(below),
+        Value::Array(items) => levels == 0 || items.iter().any(below),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
@@ -385,5 +404,37 @@ impl<'de> Deserialize<'de> for Entity {
             .ok_or_else(|| D::Error::missing_field("kind"))?;
         let kind = Kind::deserialize(kind).map_err(D::Error::custom)?;
         Self::read(kind, document).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A document whose attributes are `levels` levels deep.
+    fn with_depth(levels: usize) -> Map<String, Value> {
+        let inner = (2..levels).fold(json!(1), |inner, n| match n % 2 {
+            0 => json!([0, inner]),
+            _ => json!({"a": 1, "b": inner}),
+        });
+        let document = json!({"name": "a", "attributes": {"kong": {"x": inner}}});
+        document.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn attributes_are_bounded_in_depth() {
+        let read = |levels| Entity::read(Kind::Namespace, with_depth(levels));
+        for levels in [2, 3, ATTRIBUTES_DEPTH_MAX] {
+            assert!(read(levels).is_ok(), "{levels}");
+        }
+        for levels in [ATTRIBUTES_DEPTH_MAX + 1, 1000] {
+            let refused = read(levels).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                "attributes: at most 32 levels of objects and arrays"
+            );
+        }
     }
 }

@@ -173,13 +173,13 @@ pub const TAGS_MAX: usize = 64;
 /// The namespace an entity lives in, by name. `default` takes no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "Name", into = "Name")]
-pub struct NamespaceRef(Option<Name>);
+pub struct NamespaceRef(Option<Box<Name>>);
 
 impl NamespaceRef {
     pub const DEFAULT: &'static str = "default";
 
     pub fn as_str(&self) -> &str {
-        self.0.as_ref().map_or(Self::DEFAULT, Name::as_str)
+        self.0.as_ref().map_or(Self::DEFAULT, |name| name.as_str())
     }
 
     pub fn is_default(&self) -> bool {
@@ -189,15 +189,14 @@ impl NamespaceRef {
 
 impl From<Name> for NamespaceRef {
     fn from(name: Name) -> Self {
-        Self((name.as_str() != Self::DEFAULT).then_some(name))
+        Self((name.as_str() != Self::DEFAULT).then(|| Box::new(name)))
     }
 }
 
 impl From<NamespaceRef> for Name {
     fn from(namespace: NamespaceRef) -> Self {
-        namespace
-            .0
-            .unwrap_or_else(|| Self(NamespaceRef::DEFAULT.into()))
+        let own = namespace.0.map(|name| *name);
+        own.unwrap_or_else(|| Self(NamespaceRef::DEFAULT.into()))
     }
 }
 

@@ -6,12 +6,15 @@
 mod change;
 mod consumer;
 mod entity;
+mod few;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod id;
+mod index;
 mod key;
 mod listener;
 mod pattern;
+pub mod percent;
 mod plugin;
 mod pool;
 mod route;
@@ -23,6 +26,7 @@ pub use consumer::{Acl, BasicAuth, ClientType, Consumer, HmacAuth};
 pub use consumer::{JwtAlgorithm, JwtSecret, KeyAuth, Oauth2Credential};
 pub use entity::{Attributes, Common, Entity, EntityRef, Kind, Kinded, Reference, Spec, Tie};
 pub use entity::{Unique, unique};
+pub use few::Few;
 pub use id::{
     Id, Invalid, NAME_BYTES_MAX, Name, NamespaceRef, Revision, Secret, TAGS_MAX, Tag, Timestamp,
 };

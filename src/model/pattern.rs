@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::few::Few;
 use super::id::{Invalid, text};
 
 /// The most bytes a host pattern, and a host in a request, may have (RFC 1035 §2.3.4: 253, rounded).
@@ -219,22 +220,18 @@ const COMMON: [&str; 9] = [
 #[schemars(with = "Vec<String>")]
 pub struct MethodSet {
     bits: u16,
-    other: Option<Box<[Box<str>]>>,
+    other: Few<Box<str>>,
 }
 
 impl MethodSet {
-    pub const fn is_empty(&self) -> bool {
-        self.bits == 0 && self.other.is_none()
+    pub fn is_empty(&self) -> bool {
+        self.bits == 0 && self.other.is_empty()
     }
 
     pub fn contains(&self, method: &Method) -> bool {
         match common_bit(method.as_str()) {
             Some(bit) => self.bits & bit != 0,
-            None => self
-                .other
-                .iter()
-                .flatten()
-                .any(|other| **other == *method.as_str()),
+            None => self.other.iter().any(|other| **other == *method.as_str()),
         }
     }
 
@@ -246,7 +243,7 @@ impl MethodSet {
             .filter(|(n, _)| self.bits & (1 << n) != 0);
         common
             .map(|(_, name)| *name)
-            .chain(self.other.iter().flatten().map(|name| &**name))
+            .chain(self.other.iter().map(|name| &**name))
     }
 }
 
@@ -277,7 +274,7 @@ impl TryFrom<Vec<String>> for MethodSet {
         }
         other.sort();
         other.dedup();
-        set.other = (!other.is_empty()).then(|| other.into());
+        set.other = other.into();
         Ok(set)
     }
 }
@@ -365,7 +362,7 @@ pub(super) mod header_map {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Box<[HeaderMatch]>, D::Error> {
+    ) -> Result<Few<HeaderMatch>, D::Error> {
         let map = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
         let parse = |(name, values): (String, Vec<String>)| HeaderMatch::parse(&name, &values);
         map.into_iter()

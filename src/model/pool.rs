@@ -87,6 +87,10 @@ pub struct ActiveCheck {
     /// The Host sent; default the endpoint's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Name>,
+    /// Of an `https` check: whether the endpoint's certificate must be valid for that host. Default
+    /// true.
+    #[serde(skip_serializing_if = "is_yes")]
+    pub tls_verify: bool,
     /// Between two checks of a healthy endpoint; 0 stops them. Default 10,000 ms.
     #[serde(rename = "healthy_interval_ms", with = "millis")]
     #[schemars(with = "u32")]
@@ -110,6 +114,7 @@ impl Default for ActiveCheck {
             protocol: CheckProtocol::Http,
             path: "/".into(),
             host: None,
+            tls_verify: true,
             healthy_interval: Duration::from_secs(10),
             unhealthy_interval: Duration::from_secs(5),
             timeout: Duration::from_secs(1),
@@ -123,6 +128,11 @@ impl Default for ActiveCheck {
             },
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// How many reports in a row change an endpoint's health; 0 takes no notice of that kind.

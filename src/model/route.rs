@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entity::{Kind, Reference, Rules, Tie};
+use super::few::Few;
 use super::id::{Id, Invalid, Name, NamespaceRef};
 use super::pattern::{HeaderMatch, HostPattern, HostShape, MethodSet, PathPattern, header_map};
 use super::service::{check_path, yes};
@@ -133,7 +134,8 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Id>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub hosts: Box<[HostPattern]>,
+    #[schemars(with = "Vec<HostPattern>")]
+    pub hosts: Few<HostPattern>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub paths: Box<[PathPattern]>,
     #[serde(default, skip_serializing_if = "MethodSet::is_empty")]
@@ -141,13 +143,15 @@ pub struct Route {
     /// Header name → values, one of which the request must carry; a single `~*regex` is a pattern.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty", with = "header_map")]
     #[schemars(with = "std::collections::BTreeMap<String, Vec<String>>")]
-    pub headers: Box<[HeaderMatch]>,
+    pub headers: Few<HeaderMatch>,
     /// Server names of the TLS connection; judged only when the request came over TLS.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub snis: Box<[HostPattern]>,
+    #[schemars(with = "Vec<HostPattern>")]
+    pub snis: Few<HostPattern>,
     /// Default `http` and `https`.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub protocols: Box<[RouteProtocol]>,
+    #[schemars(with = "Vec<RouteProtocol>")]
+    pub protocols: Few<RouteProtocol>,
     /// Goes before every other rule of precedence; higher first. Default 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
@@ -196,12 +200,12 @@ impl Default for Route {
             namespace: NamespaceRef::default(),
             name: None,
             service: None,
-            hosts: Box::default(),
+            hosts: Few::default(),
             paths: Box::default(),
             methods: MethodSet::default(),
-            headers: Box::default(),
-            snis: Box::default(),
-            protocols: Box::default(),
+            headers: Few::default(),
+            snis: Few::default(),
+            protocols: Few::default(),
             priority: 0,
             regex_priority: 0,
             strip_path: true,
@@ -280,5 +284,16 @@ impl Rules for Route {
             .service
             .map(|id| Reference::to("service", Kind::Service, id, Tie::Free));
         service.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are hundreds of thousands; one byte more and each takes 32 (the allocator's classes).
+    #[test]
+    fn a_route_s_record_stays_within_160_bytes() {
+        assert!(size_of::<Route>() <= 160, "{}", size_of::<Route>());
     }
 }

@@ -6,22 +6,23 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdSet;
 
 use super::change::{Change, Refusal};
 use super::entity::{Entity, EntityRef, Kind, Kinded, Reference, Tie, Unique, named_key};
 use super::id::{Id, Name, NamespaceRef, Revision, Timestamp};
+use super::index::{Claim, Held, Mention, Under, hash};
 use super::{Namespace, Service};
 
 /// All entities at one revision; immutable; references already checked.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     revision: Revision,
-    entities: OrdMap<(Kind, Id), Arc<Entity>>,
-    /// What must be unique → who has it.
-    unique: OrdMap<(Kind, Box<str>), Id>,
-    /// (mentioned, kind of the one that mentions it, its id).
-    mentions: OrdSet<(Id, Kind, Id)>,
+    entities: OrdSet<Held>,
+    /// Who has what must be unique.
+    unique: OrdSet<Claim>,
+    /// Who mentions whom.
+    mentions: OrdSet<Mention>,
     /// (namespace and host, service): which services a pool of that name would serve.
     hosts: OrdSet<(Box<str>, Id)>,
 }
@@ -56,7 +57,8 @@ impl Snapshot {
     }
 
     pub fn entity(&self, kind: Kind, id: Id) -> Option<&Arc<Entity>> {
-        self.entities.get(&(kind, id))
+        let held = self.entities.get(&EntityRef { kind, id })?;
+        Some(&held.0)
     }
 
     /// One entity as its own type.
@@ -66,29 +68,40 @@ impl Snapshot {
 
     /// The entity of that name in that namespace (`""` for kinds without one).
     pub fn named(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Arc<Entity>> {
-        let id = self.unique.get(&(kind, named_key(namespace, name)))?;
-        self.entity(kind, *id)
+        self.claimant(kind, &named_key(namespace, name))
+    }
+
+    /// The entity of that kind that is called `key`, as [`Spec::unique`](super::Spec::unique) has it.
+    fn claimant(&self, kind: Kind, key: &str) -> Option<&Arc<Entity>> {
+        let hash = hash(kind, key);
+        let span = Under(hash, first(kind))..=Under(hash, last(kind));
+        let called = |entity: &&Arc<Entity>| {
+            let mut unique = entity.spec.unique().into_iter();
+            unique.any(|(_, own)| *own == *key)
+        };
+        let mut claims = self.unique.range(span).map(|claim| &claim.by.0);
+        claims.find(called)
     }
 
     /// The entity of a kind that has what [`Spec::unique`](super::Spec::unique) says.
     pub fn holder(&self, kind: Kind, (_, key): Unique) -> Option<&Arc<Entity>> {
-        let id = self.unique.get(&(kind, key))?;
-        self.entity(kind, *id)
+        self.claimant(kind, &key)
     }
 
     /// Every entity of a kind behind `after`, by id.
     pub fn list(&self, kind: Kind, after: Option<Id>) -> impl Iterator<Item = &Arc<Entity>> {
-        let from = after.map_or(Bound::Included((kind, Id::MIN)), |id| {
-            Bound::Excluded((kind, id))
-        });
+        let from = match after {
+            Some(id) => Bound::Excluded(EntityRef { kind, id }),
+            None => Bound::Included(first(kind)),
+        };
         self.entities
-            .range((from, Bound::Included((kind, Id::MAX))))
-            .map(|(_, entity)| entity)
+            .range((from, Bound::Included(last(kind))))
+            .map(|held| &held.0)
     }
 
     /// Every entity, kind by kind.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Entity>> {
-        self.entities.values()
+        self.entities.iter().map(|held| &held.0)
     }
 
     pub fn count(&self, kind: Kind) -> usize {
@@ -105,13 +118,23 @@ impl Snapshot {
 
     /// The entities of `kind` that mention `id`.
     pub fn mentioning(&self, id: Id, kind: Kind) -> impl Iterator<Item = &Arc<Entity>> {
-        let span = (
-            Bound::Included((id, kind, Id::MIN)),
-            Bound::Included((id, kind, Id::MAX)),
-        );
+        self.mentioning_after(id, kind, None)
+    }
+
+    /// The entities of `kind` that mention `id` and stand behind `after`, by id.
+    pub fn mentioning_after(
+        &self,
+        id: Id,
+        kind: Kind,
+        after: Option<Id>,
+    ) -> impl Iterator<Item = &Arc<Entity>> {
+        let from = match after {
+            Some(after) => Bound::Excluded(Under(id, EntityRef { kind, id: after })),
+            None => Bound::Included(Under(id, first(kind))),
+        };
         self.mentions
-            .range(span)
-            .filter_map(|(_, kind, id)| self.entity(*kind, *id))
+            .range((from, Bound::Included(Under(id, last(kind)))))
+            .map(|mention| &mention.by.0)
     }
 
     /// The services whose host is `host`, so that a pool of that name serves them.
@@ -207,17 +230,14 @@ impl Snapshot {
     }
 
     fn check_unique(&self, entity: &Entity) -> Result<(), Refusal> {
-        let kind = entity.kind();
         for (field, key) in entity.spec.unique() {
-            let value = key.rsplit('\0').next().unwrap_or_default().to_owned();
-            match self.unique.get(&(kind, key)) {
-                Some(id) if *id != entity.id => {
-                    let with = EntityRef { kind, id: *id };
+            match self.claimant(entity.kind(), &key) {
+                Some(other) if other.id != entity.id => {
                     return Err(Refusal::AlreadyExists {
                         at: entity.at(),
                         field,
-                        value,
-                        with,
+                        value: key.rsplit('\0').next().unwrap_or_default().to_owned(),
+                        with: other.at(),
                     });
                 }
                 _ => {}
@@ -281,17 +301,17 @@ impl Snapshot {
 
     /// Who mentions `at`. Ids are unique within a kind only, so that the kind has to be compared.
     fn ties_to(&self, at: EntityRef) -> impl Iterator<Item = (EntityRef, Tie)> {
-        let (first, last) = (Kind::ALL.first(), Kind::ALL.last());
-        let first = first.copied().unwrap_or(Kind::Namespace);
-        let last = last.copied().unwrap_or(Kind::Namespace);
-        let span = (at.id, first, Id::MIN)..=(at.id, last, Id::MAX);
-        let tie = move |(_, kind, id): &(Id, Kind, Id)| {
-            let entity = self.entity(*kind, *id)?;
+        let from = Under(at.id, first(Kind::Namespace));
+        let tie = move |mention: &Mention| {
+            let entity = &mention.by.0;
             let mut references = entity.spec.references().into_iter();
             let reference = references.find(|r| r.to == at)?;
             Some((entity.at(), reference.tie))
         };
-        self.mentions.range(span).filter_map(tie)
+        self.mentions
+            .range(from..)
+            .take_while(move |mention| mention.to == at.id)
+            .filter_map(tie)
     }
 
     fn check_references(&self, before: &Self, touched: &[EntityRef]) -> Result<(), Refusal> {
@@ -339,33 +359,48 @@ impl Snapshot {
     }
 
     fn insert(&mut self, entity: Arc<Entity>) {
-        let EntityRef { kind, id } = entity.at();
         for (_, key) in entity.spec.unique() {
-            self.unique.insert((kind, key), id);
+            self.unique.insert(Claim::new(&key, &entity));
         }
-        for reference in entity.spec.references() {
-            self.mentions.insert((reference.to.id, kind, id));
+        for mention in mentions(&entity) {
+            self.mentions.insert(mention);
         }
         if let Some(service) = entity.as_kind::<Service>() {
-            self.hosts.insert((host_key(service), id));
+            self.hosts.insert((host_key(service), entity.id));
         }
-        self.entities.insert((kind, id), entity);
+        self.entities.insert(Held(entity));
     }
 
     fn remove(&mut self, at: EntityRef) {
-        let Some(entity) = self.entities.remove(&(at.kind, at.id)) else {
+        let Some(Held(entity)) = self.entities.remove(&at) else {
             return;
         };
         for (_, key) in entity.spec.unique() {
-            self.unique.remove(&(at.kind, key));
+            self.unique.remove(&Claim::new(&key, &entity));
         }
-        for reference in entity.spec.references() {
-            self.mentions.remove(&(reference.to.id, at.kind, at.id));
+        for mention in mentions(&entity) {
+            self.mentions.remove(&mention);
         }
         if let Some(service) = entity.as_kind::<Service>() {
             self.hosts.remove(&(host_key(service), at.id));
         }
     }
+}
+
+fn mentions(entity: &Arc<Entity>) -> impl Iterator<Item = Mention> {
+    let references = entity.spec.references().into_iter();
+    references.map(|reference| Mention {
+        to: reference.to.id,
+        by: Held(Arc::clone(entity)),
+    })
+}
+
+const fn first(kind: Kind) -> EntityRef {
+    EntityRef { kind, id: Id::MIN }
+}
+
+const fn last(kind: Kind) -> EntityRef {
+    EntityRef { kind, id: Id::MAX }
 }
 
 fn host_key(service: &Service) -> Box<str> {

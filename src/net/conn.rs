@@ -25,6 +25,8 @@ use crate::net::limits::Limits;
 use crate::net::reaper::{Phase, Watched, now};
 use crate::net::transport::Transport;
 use crate::proxy::connection::Connection;
+use crate::proxy::head::Checked;
+use crate::proxy::lane::Client;
 
 /// RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -54,6 +56,8 @@ pub struct Conn {
     inbound: Inbound,
     /// How many bytes at the front of `inbound` belong to the current message.
     cleared: usize,
+    /// What those bytes are, where they are a head of which nothing was taken.
+    head: Option<Checked>,
     scanner: Scanner,
     outbound: Vec<u8>,
     upgrade: Upgrade,
@@ -91,6 +95,7 @@ impl Conn {
             limits,
             inbound: Inbound::default(),
             cleared: 0,
+            head: None,
             scanner: Scanner::new(Body::Length(0)),
             outbound: Vec::new(),
             upgrade: Upgrade::No,
@@ -195,15 +200,16 @@ impl Conn {
 
     fn begin(&mut self, framed: Framed) {
         self.cleared = framed.head;
-        self.scanner = Scanner::new(framed.body);
-        self.upgrade = if framed.upgrade {
+        self.head = Some(framed.checked);
+        self.scanner = Scanner::new(framed.body());
+        self.upgrade = if framed.checked.upgrade {
             Upgrade::Asked
         } else {
             Upgrade::No
         };
         let ours = !self.scanner.is_done() && self.scanner.body() != Body::Opaque;
-        self.expects = framed.expects && ours;
-        let due = ours && !framed.expects;
+        self.expects = framed.checked.expects && ours;
+        let due = ours && !framed.checked.expects;
         self.watched
             .enter(if due { Phase::Body } else { Phase::Answer });
     }
@@ -232,6 +238,8 @@ impl Conn {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
+        // Whoever waits owns no buffer.
+        ready!(self.transport.poll_readable(cx))?;
         let filled = self.inbound.poll_fill(&mut self.transport, cx);
         if let Poll::Ready(Ok(count)) = filled {
             self.received(count);
@@ -281,6 +289,7 @@ impl Conn {
                 self.clear()?;
             }
             if self.cleared > 0 {
+                self.head = None;
                 self.cleared -= self.inbound.give(buf, self.cleared);
                 return Poll::Ready(Ok(()));
             }
@@ -314,10 +323,16 @@ impl Conn {
         buf: &mut ReadBuf<'_>,
         most: usize,
     ) -> Poll<Result<()>> {
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-        ready!(Pin::new(&mut self.transport).poll_read(cx, &mut part))?;
-        let count = part.filled().len();
-        buf.advance(count);
+        let before = buf.filled().len();
+        if most == buf.remaining() {
+            ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+        } else {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut part))?;
+            let count = part.filled().len();
+            buf.advance(count);
+        }
+        let count = buf.filled().len() - before;
         self.received(count);
         self.scanner.advance(count);
         self.note_done();
@@ -409,6 +424,19 @@ async fn drained(drain: &mut watch::Receiver<bool>) {
 enum Preface {
     Possible,
     Unexpected,
+}
+
+impl Client for Conn {
+    fn head(&self) -> Option<(&[u8], Checked)> {
+        Some((self.inbound.pending().get(..self.cleared)?, self.head?))
+    }
+
+    fn take_head(&mut self) {
+        if self.head.take().is_some() {
+            self.inbound.take(self.cleared);
+            self.cleared = 0;
+        }
+    }
 }
 
 impl AsyncRead for Conn {

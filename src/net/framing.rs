@@ -6,8 +6,9 @@
 //! the bytes are still those of the client: pingora repairs some of them before its filters look.
 
 use crate::net::limits::Limits;
+use crate::proxy::chunked::{Chunks, Malformed};
 use crate::proxy::head;
-use crate::proxy::head::{Framing, HeadError};
+use crate::proxy::head::{Checked, Framing, HeadError};
 
 /// Why a message is refused, and so with which status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,47 +38,10 @@ impl Violation {
 pub enum Body {
     /// So many bytes are left.
     Length(u64),
-    Chunked(Chunk),
+    Chunked,
     /// No longer HTTP/1 (after 101, or HTTP/2): everything belongs to this message.
     Opaque,
 }
-
-/// Where in a chunked body the scanner stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chunk {
-    /// In the size, so many digits seen.
-    Size {
-        digits: u8,
-        size: u64,
-    },
-    Extension {
-        size: u64,
-    },
-    /// After the CR of the size line.
-    SizeEnd {
-        size: u64,
-    },
-    Data {
-        left: u64,
-    },
-    /// After the data: CR, then LF.
-    DataCr,
-    DataLf,
-    /// In a trailer line, so many bytes seen.
-    Trailer {
-        line: usize,
-    },
-    /// After the CR of a trailer line with so many bytes.
-    TrailerEnd {
-        line: usize,
-    },
-    Done,
-}
-
-const START: Chunk = Chunk::Size { digits: 0, size: 0 };
-
-/// RFC 9112 section 7.1 sets no bound; sixteen digits are a `u64`.
-const SIZE_DIGITS: u8 = 16;
 
 /// The head as far as it has arrived.
 #[derive(Debug, Default)]
@@ -95,11 +59,17 @@ pub struct Head {
 pub struct Framed {
     /// Its length in bytes.
     pub head: usize,
-    pub body: Body,
-    /// It asks to change protocols.
-    pub upgrade: bool,
-    /// The body comes only after an interim response.
-    pub expects: bool,
+    pub checked: Checked,
+}
+
+impl Framed {
+    pub const fn body(&self) -> Body {
+        match self.checked.framing {
+            Framing::None => Body::Length(0),
+            Framing::Length(bytes) => Body::Length(bytes),
+            Framing::Chunked => Body::Chunked,
+        }
+    }
 }
 
 impl Head {
@@ -142,16 +112,8 @@ impl Head {
 
 fn framed(raw: &[u8], limits: &Limits) -> Result<Framed, Violation> {
     let checked = head::check(raw, &limits.head).map_err(Violation::Head)?;
-    Ok(Framed {
-        head: raw.len(),
-        body: match checked.framing {
-            Framing::None => Body::Length(0),
-            Framing::Length(bytes) => Body::Length(bytes),
-            Framing::Chunked => Body::Chunked(START),
-        },
-        upgrade: checked.upgrade,
-        expects: checked.expects,
-    })
+    let head = raw.len();
+    Ok(Framed { head, checked })
 }
 
 /// The length up to and with the next line feed after `from`.
@@ -164,16 +126,15 @@ fn next_line(bytes: &[u8], from: usize) -> Option<usize> {
 #[derive(Debug)]
 pub struct Scanner {
     body: Body,
-    extensions: usize,
-    trailers: usize,
+    /// Where a chunked one stands.
+    chunks: Chunks,
 }
 
 impl Scanner {
     pub const fn new(body: Body) -> Self {
         Self {
             body,
-            extensions: 0,
-            trailers: 0,
+            chunks: Chunks::new(),
         }
     }
 
@@ -183,14 +144,18 @@ impl Scanner {
 
     /// All bytes of the message have been taken.
     pub const fn is_done(&self) -> bool {
-        matches!(self.body, Body::Length(0) | Body::Chunked(Chunk::Done))
+        match self.body {
+            Body::Length(left) => left == 0,
+            Body::Chunked => self.chunks.is_done(),
+            Body::Opaque => false,
+        }
     }
 
     /// How many of the next bytes belong to this message whatever they are.
     pub fn certain(&self) -> usize {
         let left = match self.body {
-            Body::Length(left) | Body::Chunked(Chunk::Data { left }) => left,
-            Body::Chunked(_) => 0,
+            Body::Length(left) => left,
+            Body::Chunked => self.chunks.certain(),
             Body::Opaque => u64::MAX,
         };
         usize::try_from(left).unwrap_or(usize::MAX)
@@ -200,91 +165,21 @@ impl Scanner {
     pub const fn advance(&mut self, bytes: usize) {
         match &mut self.body {
             Body::Length(left) => *left = left.saturating_sub(bytes as u64),
-            Body::Chunked(Chunk::Data { left }) => {
-                *left = left.saturating_sub(bytes as u64);
-                if *left == 0 {
-                    self.body = Body::Chunked(Chunk::DataCr);
-                }
-            }
-            Body::Chunked(_) | Body::Opaque => {}
+            Body::Chunked => self.chunks.advance(bytes),
+            Body::Opaque => {}
         }
     }
 
     /// How many of `bytes` belong to this message; they count as taken.
     pub fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, Violation> {
-        let mut at = 0;
-        while at < bytes.len() && !self.is_done() {
-            let certain = self.certain().min(bytes.len() - at);
-            if certain > 0 {
-                self.advance(certain);
-                at += certain;
-            } else if let (Body::Chunked(chunk), Some(byte)) = (self.body, bytes.get(at)) {
-                self.body = Body::Chunked(self.step(chunk, *byte, limits)?);
-                at += 1;
-            }
+        if self.body == Body::Chunked {
+            let scanned = self.chunks.scan(bytes, &limits.chunks);
+            return scanned.map_err(|Malformed| Violation::Chunk);
         }
-        Ok(at)
+        let taken = self.certain().min(bytes.len());
+        self.advance(taken);
+        Ok(taken)
     }
-
-    fn step(&mut self, chunk: Chunk, byte: u8, limits: &Limits) -> Result<Chunk, Violation> {
-        let next = match (chunk, byte) {
-            (Chunk::Size { digits, size }, b'\r') if digits > 0 => Chunk::SizeEnd { size },
-            (Chunk::Size { digits, size }, b';') if digits > 0 => Chunk::Extension { size },
-            (Chunk::Size { digits, size }, _) => return take_digit(digits, size, byte),
-            (Chunk::Extension { size }, b'\r') => Chunk::SizeEnd { size },
-            (Chunk::Extension { size }, _) => return self.take_extension(size, byte, limits),
-            (Chunk::SizeEnd { size: 0 }, b'\n') => Chunk::Trailer { line: 0 },
-            (Chunk::SizeEnd { size }, b'\n') => Chunk::Data { left: size },
-            (Chunk::DataCr, b'\r') => Chunk::DataLf,
-            (Chunk::DataLf, b'\n') => START,
-            (Chunk::Trailer { line }, b'\r') => Chunk::TrailerEnd { line },
-            (Chunk::Trailer { line }, _) => return self.take_trailer(line, byte, limits),
-            (Chunk::TrailerEnd { line: 0 }, b'\n') => Chunk::Done,
-            (Chunk::TrailerEnd { .. }, b'\n') => Chunk::Trailer { line: 0 },
-            (
-                Chunk::SizeEnd { .. }
-                | Chunk::DataCr
-                | Chunk::DataLf
-                | Chunk::TrailerEnd { .. }
-                | Chunk::Data { .. }
-                | Chunk::Done,
-                _,
-            ) => return Err(Violation::Chunk),
-        };
-        Ok(next)
-    }
-
-    fn take_extension(&mut self, size: u64, byte: u8, limits: &Limits) -> Result<Chunk, Violation> {
-        self.extensions += 1;
-        if is_control(byte) || self.extensions > limits.chunk_extensions {
-            return Err(Violation::Chunk);
-        }
-        Ok(Chunk::Extension { size })
-    }
-
-    fn take_trailer(&mut self, line: usize, byte: u8, limits: &Limits) -> Result<Chunk, Violation> {
-        self.trailers += 1;
-        let folded = line == 0 && matches!(byte, b' ' | b'\t' | b':');
-        if is_control(byte) || folded || self.trailers > limits.trailers {
-            return Err(Violation::Chunk);
-        }
-        Ok(Chunk::Trailer { line: line + 1 })
-    }
-}
-
-fn take_digit(digits: u8, size: u64, byte: u8) -> Result<Chunk, Violation> {
-    let digit = char::from(byte).to_digit(16).ok_or(Violation::Chunk)?;
-    if digits >= SIZE_DIGITS {
-        return Err(Violation::Chunk);
-    }
-    Ok(Chunk::Size {
-        digits: digits + 1,
-        size: size << 4 | u64::from(digit),
-    })
-}
-
-const fn is_control(byte: u8) -> bool {
-    (byte < b' ' && byte != b'\t') || byte == 0x7f
 }
 
 #[cfg(test)]
@@ -299,11 +194,11 @@ mod tests {
     }
 
     fn body(text: &str) -> Body {
-        head(text).unwrap().expect("a complete head").body
+        head(text).unwrap().expect("a complete head").body()
     }
 
     fn chunked(text: &str) -> Result<(usize, bool), Violation> {
-        let mut scanner = Scanner::new(Body::Chunked(START));
+        let mut scanner = Scanner::new(Body::Chunked);
         let taken = scanner.scan(text.as_bytes(), &Limits::default())?;
         Ok((taken, scanner.is_done()))
     }
@@ -312,15 +207,7 @@ mod tests {
     fn a_head_ends_at_its_empty_line() {
         let text = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /next";
         let framed = head(text).unwrap().unwrap();
-        assert_eq!(
-            framed,
-            Framed {
-                head: 27,
-                body: Body::Length(0),
-                upgrade: false,
-                expects: false
-            }
-        );
+        assert_eq!((framed.head, framed.body()), (27, Body::Length(0)));
         assert_eq!(head("GET / HTTP/1.1\r\nHost: a\r\n\r"), Ok(None));
         assert_eq!(
             head("\r\nGET / HTTP/1.0\r\n\r\n").unwrap().unwrap().head,
@@ -333,7 +220,7 @@ mod tests {
         let text = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
         let with = |fields: &str| body(&text(fields));
         assert_eq!(with("content-LENGTH:  5 "), Body::Length(5));
-        assert_eq!(with("Transfer-Encoding: Chunked"), Body::Chunked(START));
+        assert_eq!(with("Transfer-Encoding: Chunked"), Body::Chunked);
         for ambiguous in [
             "Content-Length: 5, 5",
             "Content-Length: +5",
@@ -454,7 +341,7 @@ mod tests {
                 }
             };
             prop_assert_eq!(framed.head, begin);
-            let (mut scanner, mut at) = (Scanner::new(framed.body), begin);
+            let (mut scanner, mut at) = (Scanner::new(framed.body()), begin);
             while !scanner.is_done() {
                 let piece = (at + cuts.next().unwrap()).min(wire.len());
                 at += scanner.scan(&wire[at..piece], &limits).unwrap();
@@ -466,7 +353,7 @@ mod tests {
         fn no_bytes_panic(bytes: Vec<u8>) {
             let limits = Limits::default();
             let _ = Head::default().scan(&bytes, &limits);
-            let _ = Scanner::new(Body::Chunked(START)).scan(&bytes, &limits);
+            let _ = Scanner::new(Body::Chunked).scan(&bytes, &limits);
         }
     }
 }

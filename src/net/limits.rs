@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::proxy::chunked::ChunkLimits;
 use crate::proxy::head::HeadLimits;
 
 /// Limits of the data plane's connections. The defaults are the documented ones.
@@ -24,10 +25,8 @@ pub struct Limits {
     pub body_stall: Duration,
     /// One wait for the client to take response bytes. Beyond: reset. Default 60 s.
     pub write_stall: Duration,
-    /// Chunk extension bytes of a message. Beyond: 400. Default 1 KiB.
-    pub chunk_extensions: usize,
-    /// Trailer bytes of a message. Beyond: 400. Default 8 KiB.
-    pub trailers: usize,
+    /// Of a chunked body. Beyond: 400.
+    pub chunks: ChunkLimits,
     /// HTTP/2 streams of a connection at once. Beyond: REFUSED_STREAM. Default 100.
     pub h2_streams: u32,
     /// Decoded header bytes of an HTTP/2 request. Beyond: 431. Default 64 KiB.
@@ -60,8 +59,7 @@ impl Default for Limits {
             grace: Duration::from_secs(10),
             body_stall: Duration::from_secs(30),
             write_stall: Duration::from_secs(60),
-            chunk_extensions: 1 << 10,
-            trailers: 8 << 10,
+            chunks: ChunkLimits::DEFAULT,
             h2_streams: 100,
             h2_headers: 64 << 10,
             h2_idle: Duration::from_secs(60),

@@ -40,7 +40,7 @@ pub use listener::{Bound, Host, Inheritable, Listeners, Spec};
 pub use stats::{Stats, Turned};
 pub use tls::TlsConfigs;
 pub use trust::{TrustError, TrustStore};
-pub use worker::{Upstreams, Worker};
+pub use worker::{App, Upstreams, Worker};
 
 use crate::proxy::stats::Totals;
 
@@ -56,7 +56,7 @@ pub fn start<A>(
     limits: Limits,
     tls: Arc<dyn TlsConfigs>,
     totals: Option<Totals>,
-    mut app: impl FnMut(usize) -> A,
+    mut app: impl FnMut(usize) -> App<A>,
 ) -> std::io::Result<Listeners>
 where
     A: ProxyHttp + Send + Sync + 'static,

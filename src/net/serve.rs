@@ -26,6 +26,7 @@ use crate::net::tls;
 use crate::net::tls::TlsConfigs;
 use crate::net::transport::Transport;
 use crate::proxy::connection::{Connection, Entrance, Scheme, TlsFacts, Traffic};
+use crate::proxy::lane::{Lane, Reserve, Served};
 use crate::proxy::stats::{ListenerTotals, Totals};
 
 /// After the last response, how long a client that is still sending is listened to, and how much
@@ -55,6 +56,8 @@ impl std::fmt::Debug for Shared {
 /// A worker's part in serving: its own proxy and the watch over its connections.
 pub struct Service<A> {
     pub proxy: Arc<HttpProxy<A>>,
+    /// Serves what it takes; pingora the rest.
+    pub lane: Option<Arc<Lane>>,
     pub shared: Arc<Shared>,
     pub reaper: Arc<Reaper>,
 }
@@ -160,12 +163,16 @@ where
 
     /// Serves the request that has arrived and those after it.
     async fn http1(&self, mut conn: Box<Conn>, mut drain: ShutdownWatch) {
-        let mut settings = None;
+        let (mut settings, mut reserve) = (None, Reserve::default());
         loop {
-            let Some((next, kept)) = self.exchange(conn, settings, &drain).await else {
-                return;
-            };
-            (conn, settings) = (next, kept);
+            match self.lane(&mut conn, &mut reserve).await {
+                Served::Kept => {}
+                Served::Last => return end(conn).await,
+                Served::Declined => match self.exchange(conn, settings, &drain).await {
+                    Some((next, kept)) => (conn, settings) = (next, kept),
+                    None => return,
+                },
+            }
             if !conn.is_reusable() {
                 return end(conn).await;
             }
@@ -175,6 +182,15 @@ where
                 Arrival::End | Arrival::Http2 => return end(conn).await,
             }
         }
+    }
+
+    /// One request through the lane, if it is one for it.
+    async fn lane(&self, conn: &mut Conn, reserve: &mut Reserve) -> Served {
+        let Some(lane) = &self.lane else {
+            return Served::Declined;
+        };
+        let connection = conn.connection().clone();
+        lane.serve(conn, &connection, reserve).await
     }
 
     /// One request through pingora; gives the connection back when it may be used again.

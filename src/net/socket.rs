@@ -1,6 +1,6 @@
 //! The client's socket, shared so that deadlines can shut it down from outside its task.
 
-use std::io::{ErrorKind, IoSlice, Read, Result};
+use std::io::{ErrorKind, IoSlice, Result};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,22 +37,29 @@ impl Tcp {
         self.prefix = bytes;
     }
 
+    /// Ready where there is something to read, or the end.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.prefix.has_remaining() {
+            return Poll::Ready(Ok(()));
+        }
+        self.stream.poll_read_ready(cx)
+    }
+
     /// Reads once. As tokio's own `TcpStream` does, a short read counts as "no more for now": it
     /// saves the system call that would only say so.
-    fn try_read(&self, into: &mut [u8]) -> Result<usize> {
-        let mut count = None;
-        let room = into.len();
+    fn try_read(&self, into: &mut ReadBuf<'_>) -> Result<()> {
+        let mut done = false;
         let tried = self.stream.try_io(Interest::READABLE, || {
-            let read = (&*SockRef::from(&*self.stream)).read(into)?;
-            count = Some(read);
-            let drained = read > 0 && read < room;
+            let read = self.stream.try_read_buf(into)?;
+            done = true;
+            let drained = read > 0 && into.remaining() > 0;
             if drained {
                 Err(ErrorKind::WouldBlock.into())
             } else {
-                Ok(read)
+                Ok(())
             }
         });
-        count.map_or(tried, Ok)
+        if done { Ok(()) } else { tried }
     }
 }
 
@@ -70,9 +77,9 @@ impl AsyncRead for Tcp {
         }
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
-            match self.try_read(buf.initialize_unfilled()) {
+            match self.try_read(buf) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(|count| buf.advance(count))),
+                read => return Poll::Ready(read),
             }
         }
     }

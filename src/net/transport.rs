@@ -25,6 +25,16 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// Ready where a read may bring something; TLS only knows by reading.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match self {
+            Self::Plain(tcp) => tcp.poll_readable(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 impl AsyncRead for Transport {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -20,6 +20,7 @@ use crate::net::reaper::Reaper;
 use crate::net::serve::{Door, Service, Shared};
 use crate::net::trust::TrustStore;
 use crate::proxy::connection::Entrance;
+use crate::proxy::lane::Lane;
 
 /// What pingora's connector is told, for each worker.
 #[derive(Clone, Debug)]
@@ -43,6 +44,14 @@ impl Upstreams {
     }
 }
 
+/// What one worker serves with.
+#[derive(Debug)]
+pub struct App<A> {
+    pub proxy: A,
+    /// `None`: pingora serves everything.
+    pub lane: Option<Lane>,
+}
+
 /// A running worker. Dropping it ends its connections and joins its thread.
 pub struct Worker<A> {
     service: Arc<Service<A>>,
@@ -62,7 +71,7 @@ where
     /// The operating system gives no thread or no event queue.
     pub fn start(
         name: &str,
-        app: A,
+        app: App<A>,
         upstreams: &Upstreams,
         shared: Arc<Shared>,
     ) -> std::io::Result<Self> {
@@ -70,7 +79,11 @@ where
         let handle = runtime.handle().clone();
         let reaper = Arc::new(Reaper::default());
         handle.spawn(reaper.clone().run(shared.limits.clone()));
-        let proxy = Arc::new(pingora_proxy::http_proxy(&upstreams.conf(), app));
+        let proxy = Arc::new(pingora_proxy::http_proxy(&upstreams.conf(), app.proxy));
+        let lane = app.lane.map(Arc::new);
+        if let Some(lane) = lane.clone() {
+            handle.spawn(async move { lane.tend().await });
+        }
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -80,6 +93,7 @@ where
             })?;
         let service = Arc::new(Service {
             proxy,
+            lane,
             shared,
             reaper,
         });

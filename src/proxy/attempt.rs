@@ -3,11 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
-use pingora::{Error, Result};
-
+use super::edits::Fields;
 use super::failure;
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use crate::table::Service;
 use crate::upstream::{NoEndpoint, Pick, Tried};
 
@@ -23,20 +21,14 @@ pub struct UpstreamLimits {
 }
 
 impl UpstreamLimits {
-    pub(super) fn check_header(&self, headers: &HeaderMap) -> Result<()> {
-        if header_bytes(headers) > self.header_bytes_max {
-            return Err(Error::new_up(failure::BAD_RESPONSE));
-        }
-        Ok(())
+    /// Whether names and values of all fields keep to the limit.
+    pub(super) fn allows(&self, fields: &impl Fields) -> bool {
+        let bytes: usize = fields
+            .each()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        bytes <= self.header_bytes_max
     }
-}
-
-/// Names and values of all fields.
-fn header_bytes(headers: &HeaderMap) -> usize {
-    let fields = headers.iter();
-    fields
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
 }
 
 /// The attempts so far, and the one under way.
@@ -56,30 +48,32 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn count_informational(&mut self, limits: &UpstreamLimits) -> Result<()> {
+    /// Counts one more 1xx answer.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub(super) fn count_informational(&mut self, limits: &UpstreamLimits) -> Result<(), Kind> {
         self.informational += 1;
         if self.informational > limits.informational_max {
-            return Err(Error::new_up(failure::BAD_RESPONSE));
+            return Err(Kind::InvalidResponse);
         }
         Ok(())
     }
 
     /// Picks an endpoint that was not tried yet.
-    pub(super) fn choose(&mut self, service: &Service, key: u64) -> Result<()> {
+    pub(super) fn choose(&mut self, service: &Service, key: u64) -> Result<&Pick, Kind> {
         let now = Instant::now();
         self.began.get_or_insert(now);
         self.count = self.count.saturating_add(1);
-        let pick = service.pool().pick(key, &self.tried, now).map_err(|none| {
-            Error::new(match none {
-                NoEndpoint::Unresolved => failure::NAME_RESOLUTION,
-                NoEndpoint::Empty | NoEndpoint::AllUnhealthy | NoEndpoint::TooFewHealthy => {
-                    failure::NO_ENDPOINT
-                }
-            })
+        let picked = service.pool().pick(key, &self.tried, now);
+        let pick = picked.map_err(|none| match none {
+            NoEndpoint::Unresolved => Kind::NameResolution,
+            NoEndpoint::Empty | NoEndpoint::AllUnhealthy | NoEndpoint::TooFewHealthy => {
+                Kind::NoEndpoint
+            }
         })?;
         self.tried.add(&pick);
-        self.pick = Some(pick);
-        Ok(())
+        Ok(self.pick.insert(pick))
     }
 
     /// The endpoint hears how it went, unless it could not know better: a pooled connection that

@@ -144,16 +144,23 @@ fn parse_port(text: &str) -> Result<Option<u16>, HostError> {
 /// A DNS name or an IPv4 address, without its trailing dot.
 fn check_name(name: &str) -> Result<&str, HostError> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let mut labels = name.split('.');
-    if name.len() <= HOST_BYTES_MAX
-        && name.bytes().all(known)
-        && labels.all(|label| !label.is_empty())
-    {
-        Ok(name)
-    } else {
-        Err(HostError::Malformed)
+    let mut before = b'.';
+    for byte in name.bytes() {
+        let fits = match byte {
+            // A label is not empty.
+            b'.' => before != b'.',
+            b'-' | b'_' => true,
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if !fits {
+            return Err(HostError::Malformed);
+        }
+        before = byte;
     }
+    if before == b'.' || name.len() > HOST_BYTES_MAX {
+        return Err(HostError::Malformed);
+    }
+    Ok(name)
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-use pingora_proxy::Session;
+use http::{HeaderValue, StatusCode};
 
 use super::attempt::Attempt;
 use super::connection::{Connection, Role};
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use super::headers::{Names, Switch};
 use super::request_id::RequestId;
 use crate::metrics::InFlight;
@@ -36,6 +35,8 @@ pub struct Exchange {
 pub(super) struct Matched {
     pub(super) route: Arc<Route>,
     pub(super) service: Arc<Service>,
+    /// The host it was for, in normal form and without port.
+    pub(super) host: Option<HeaderValue>,
     /// The path and query to send, where they are not the client's own.
     pub(super) sent: Option<Vec<u8>>,
     /// Bytes of the normalised path that the route strips.
@@ -133,14 +134,23 @@ impl Exchange {
         }
     }
 
-    /// The last answer on a connection whose listener goes says so.
-    pub(super) fn close_if_draining(&self, session: &mut Session) {
-        if self
-            .connection
+    /// Counts bytes of the request's body.
+    ///
+    /// # Errors
+    /// There are more than the route allows.
+    pub(super) fn count_received(&mut self, bytes: usize) -> Result<(), Kind> {
+        self.outcome.received += bytes as u64;
+        let limit = self.matched.as_ref().map(|matched| matched.body_bytes_max);
+        if self.outcome.received > limit.unwrap_or(u64::MAX) {
+            return Err(Kind::BodyTooLarge);
+        }
+        Ok(())
+    }
+
+    /// The listener goes: the last answer on its connections says so.
+    pub(super) fn is_draining(&self) -> bool {
+        self.connection
             .as_ref()
             .is_some_and(|connection| connection.is_draining())
-        {
-            session.set_keepalive(None);
-        }
     }
 }

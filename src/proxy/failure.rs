@@ -11,13 +11,10 @@ use crate::reply;
 use crate::reply::Reply;
 use crate::upstream::Outcome;
 
-/// Our own reasons on their way through pingora's hooks.
-pub const NO_ENDPOINT: ErrorType = ErrorType::new("no_endpoint");
-pub const NAME_RESOLUTION: ErrorType = ErrorType::new("name_resolution");
-pub const BODY_TOO_LARGE: ErrorType = ErrorType::new("body_too_large");
-pub const TOO_SLOW: ErrorType = ErrorType::new("too_slow");
-/// An upstream's response that we will not pass on.
-pub const BAD_RESPONSE: ErrorType = ErrorType::new("bad_response");
+/// A reason of our own on its way through pingora's hooks.
+pub fn error(kind: Kind) -> Box<Error> {
+    Error::new(ErrorType::new(kind.label()))
+}
 
 /// Who failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,7 +126,19 @@ impl Failure {
     /// Judges `error`, which ended an attempt that had come as far as `progress` says.
     pub fn of(error: &Error, progress: &Progress<'_>) -> Self {
         let kind = kind(error);
-        let unprocessed = progress.sent == Sent::Nothing || is_unprocessed(error, kind);
+        let refused = kind == Kind::Protocol && matches!(error.retry, RetryType::Decided(true));
+        Self::judge(kind, refused, progress)
+    }
+
+    /// A failure of this kind, which ended an attempt that had come as far as `progress` says.
+    pub fn new(kind: Kind, progress: &Progress<'_>) -> Self {
+        Self::judge(kind, false, progress)
+    }
+
+    /// `refused`: HTTP/2 said that the endpoint did not act on the request (REFUSED_STREAM, GOAWAY;
+    /// RFC 9113 §8.7), which pingora marks as safe.
+    fn judge(kind: Kind, refused: bool, progress: &Progress<'_>) -> Self {
+        let unprocessed = progress.sent == Sent::Nothing || refused || kind.is_unprocessed();
         Self {
             side: kind.side(),
             kind,
@@ -217,32 +226,69 @@ fn retry(kind: Kind, unprocessed: bool, progress: &Progress<'_>) -> Retry {
     }
 }
 
-/// Whether the endpoint cannot have acted on the request: no connection came about, or HTTP/2 said
-/// so (REFUSED_STREAM, GOAWAY; RFC 9113 §8.7), which pingora marks as safe.
-fn is_unprocessed(error: &Error, kind: Kind) -> bool {
-    match kind {
-        Kind::ConnectRefused
-        | Kind::ConnectTimeout
-        | Kind::Unreachable
-        | Kind::ConnectFailed
-        | Kind::TlsTimeout
-        | Kind::TlsHandshake
-        | Kind::Certificate => true,
-        Kind::Protocol => matches!(error.retry, RetryType::Decided(true)),
-        Kind::NoEndpoint
-        | Kind::NameResolution
-        | Kind::Internal
-        | Kind::WriteTimeout
-        | Kind::WriteFailed
-        | Kind::ReadTimeout
-        | Kind::Closed
-        | Kind::Reset
-        | Kind::InvalidResponse
-        | Kind::ClientGone
-        | Kind::ClientTimeout
-        | Kind::ClientMalformed
-        | Kind::BodyTooLarge => false,
+impl Kind {
+    /// Whether the endpoint cannot have acted on the request, because no connection came about.
+    const fn is_unprocessed(self) -> bool {
+        match self {
+            Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::Unreachable
+            | Self::ConnectFailed
+            | Self::TlsTimeout
+            | Self::TlsHandshake
+            | Self::Certificate => true,
+            Self::NoEndpoint
+            | Self::NameResolution
+            | Self::Internal
+            | Self::WriteTimeout
+            | Self::WriteFailed
+            | Self::ReadTimeout
+            | Self::Closed
+            | Self::Reset
+            | Self::InvalidResponse
+            | Self::Protocol
+            | Self::ClientGone
+            | Self::ClientTimeout
+            | Self::ClientMalformed
+            | Self::BodyTooLarge => false,
+        }
     }
+
+    /// What a read from the client that failed says of it: the transport's own verdicts are told by
+    /// `io::ErrorKind`.
+    pub const fn of_client_read(error: io::ErrorKind) -> Self {
+        match error {
+            io::ErrorKind::TimedOut => Self::ClientTimeout,
+            io::ErrorKind::InvalidData => Self::ClientMalformed,
+            _ => Self::ClientGone,
+        }
+    }
+
+    /// A reset where it was one; else `otherwise`.
+    pub const fn of_upstream(error: io::ErrorKind, otherwise: Self) -> Self {
+        if is_reset_kind(error) {
+            Self::Reset
+        } else {
+            otherwise
+        }
+    }
+
+    /// Why no connection came about.
+    pub const fn of_connect(error: io::ErrorKind) -> Self {
+        match error {
+            io::ErrorKind::ConnectionRefused => Self::ConnectRefused,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::Unreachable,
+            _ => Self::ConnectFailed,
+        }
+    }
+}
+
+const fn is_reset_kind(error: io::ErrorKind) -> bool {
+    matches!(
+        error,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 fn kind(error: &Error) -> Kind {
@@ -260,11 +306,10 @@ fn kind(error: &Error) -> Kind {
 /// Reasons that we ourselves gave.
 fn own(etype: &ErrorType) -> Option<Kind> {
     Some(match etype {
-        t if *t == NO_ENDPOINT => Kind::NoEndpoint,
-        t if *t == NAME_RESOLUTION => Kind::NameResolution,
-        t if *t == BODY_TOO_LARGE => Kind::BodyTooLarge,
-        t if *t == TOO_SLOW => Kind::ClientTimeout,
-        t if *t == BAD_RESPONSE => Kind::InvalidResponse,
+        ErrorType::Custom(label) => {
+            let mut kinds = Kind::ALL.iter();
+            return kinds.find(|kind| kind.label() == *label).copied();
+        }
         ErrorType::HTTPStatus(413) => Kind::BodyTooLarge,
         ErrorType::HTTPStatus(408) => Kind::ClientTimeout,
         ErrorType::HTTPStatus(400..=499) => Kind::ClientMalformed,
@@ -277,11 +322,10 @@ fn own(etype: &ErrorType) -> Option<Kind> {
 fn client(error: &Error) -> Kind {
     match error.etype {
         ErrorType::ReadTimedout => Kind::ClientTimeout,
-        // The transport's own verdicts on what it read, told by `io::ErrorKind`.
-        ErrorType::ReadError if caused_by(error, &[io::ErrorKind::TimedOut]) => Kind::ClientTimeout,
-        ErrorType::ReadError if caused_by(error, &[io::ErrorKind::InvalidData]) => {
-            Kind::ClientMalformed
-        }
+        ErrorType::ReadError => io_kinds(error)
+            .map(Kind::of_client_read)
+            .find(|kind| *kind != Kind::ClientGone)
+            .unwrap_or(Kind::ClientGone),
         ErrorType::InvalidHTTPHeader
         | ErrorType::H1Error
         | ErrorType::InvalidH2
@@ -377,17 +421,14 @@ fn is_certificate(cause: &(dyn StdError + 'static)) -> bool {
 }
 
 fn is_reset(error: &Error) -> bool {
-    caused_by(
-        error,
-        &[io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe],
-    )
+    io_kinds(error).any(is_reset_kind)
 }
 
-/// Whether an I/O error of one of these kinds stands behind `error`.
-fn caused_by(error: &Error, kinds: &[io::ErrorKind]) -> bool {
+/// The I/O errors that stand behind `error`.
+fn io_kinds(error: &Error) -> impl Iterator<Item = io::ErrorKind> {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| kinds.contains(&cause.kind()))
+        .map(io::Error::kind)
 }
 
 #[cfg(test)]
@@ -404,6 +445,10 @@ mod tests {
         method: &Method::POST,
         ..GET
     };
+
+    fn own(kind: Kind) -> ErrorType {
+        error(kind).etype
+    }
 
     fn up(etype: ErrorType) -> Failure {
         Failure::of(&Error::new_up(etype), &GET)
@@ -442,9 +487,9 @@ mod tests {
                 502,
             ),
             (ErrorType::H2Error, Kind::Protocol, 502),
-            (NO_ENDPOINT, Kind::NoEndpoint, 503),
-            (NAME_RESOLUTION, Kind::NameResolution, 503),
-            (BAD_RESPONSE, Kind::InvalidResponse, 502),
+            (own(Kind::NoEndpoint), Kind::NoEndpoint, 503),
+            (own(Kind::NameResolution), Kind::NameResolution, 503),
+            (own(Kind::InvalidResponse), Kind::InvalidResponse, 502),
         ] {
             let failure = up(etype);
             assert_eq!((failure.kind, failure.status()), (kind, status));
@@ -460,7 +505,7 @@ mod tests {
             (ErrorType::ConnectionClosed, Kind::ClientGone, 499),
             (ErrorType::H2Error, Kind::ClientGone, 499),
             (ErrorType::ReadTimedout, Kind::ClientTimeout, 408),
-            (TOO_SLOW, Kind::ClientTimeout, 408),
+            (own(Kind::ClientTimeout), Kind::ClientTimeout, 408),
             (ErrorType::InvalidHTTPHeader, Kind::ClientMalformed, 400),
             (
                 ErrorType::Custom("InvalidChunk"),
@@ -468,7 +513,7 @@ mod tests {
                 400,
             ),
             (ErrorType::HTTPStatus(413), Kind::BodyTooLarge, 413),
-            (BODY_TOO_LARGE, Kind::BodyTooLarge, 413),
+            (own(Kind::BodyTooLarge), Kind::BodyTooLarge, 413),
         ] {
             let failure = down(etype);
             assert_eq!((failure.kind, failure.status()), (kind, status));
@@ -527,7 +572,7 @@ mod tests {
         assert_eq!(retry(refused(), Progress { body, ..GET }), Retry::Never);
         let answered = Answered::Something;
         assert_eq!(retry(closed(), Progress { answered, ..GET }), Retry::Never);
-        assert_eq!(retry(NO_ENDPOINT, GET), Retry::Never);
+        assert_eq!(retry(own(Kind::NoEndpoint), GET), Retry::Never);
     }
 
     #[test]

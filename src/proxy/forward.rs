@@ -1,16 +1,19 @@
 //! Towards the endpoint: which connection serves the request, and what the request becomes on it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, UPGRADE, VIA};
-use http::{HeaderMap, HeaderValue};
+use http::header::{HOST, VIA};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Uri};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
-use super::authority::authority as authority_of;
+use super::edits::Edits;
 use super::exchange::{Exchange, Matched};
-use super::headers::{Edit, Forward, Instance, Switch, impostors};
+use super::headers::{Forward, Hop, Instance, impostors};
 use super::request_id::X_REQUEST_ID;
+use super::target::Head;
 use crate::model::{self, HashOn, Protocol};
 use crate::table::{Service, authority};
 use crate::upstream::{self, Pick};
@@ -18,8 +21,9 @@ use crate::upstream::{self, Pick};
 /// Streams that one HTTP/2 connection to an endpoint carries at the same time.
 const H2_STREAMS_MAX: usize = 100;
 
-/// The connection that an attempt on `pick` needs.
-pub(super) fn peer(service: &Service, pick: &Pick, idle: Duration) -> HttpPeer {
+/// The connection that the attempt under way needs.
+pub(super) fn peer(x: &Exchange, idle: Duration) -> Option<HttpPeer> {
+    let (service, pick) = (x.service()?, x.attempt.pick.as_ref()?);
     let spec = service.spec();
     let tls = spec.protocol.is_tls();
     let name = if tls {
@@ -40,7 +44,7 @@ pub(super) fn peer(service: &Service, pick: &Pick, idle: Duration) -> HttpPeer {
     options.verify_hostname = spec.tls_verify;
     options.max_h2_streams = H2_STREAMS_MAX;
     options.alpn = alpn(spec.protocol);
-    peer
+    Some(peer)
 }
 
 /// HTTP/2 where the protocol asks for it; `H2` alone lets the endpoint choose.
@@ -73,39 +77,46 @@ fn server_name(service: &Service, pick: &Pick) -> String {
         .to_owned()
 }
 
-/// Turns the client's request into the endpoint's.
-pub(super) fn prepare(
+/// What becomes of the client's header fields on the way to the endpoint.
+pub(super) fn edits(
     x: &Exchange,
+    matched: &Matched,
     instance: &Instance,
-    hop: &super::headers::Hop,
-    client: &RequestHeader,
-    request: &mut RequestHeader,
-) -> pingora::Result<()> {
-    let Some(matched) = &x.matched else {
-        return Ok(());
-    };
-    forget_spelling(request)?;
-    retarget(matched, request)?;
-    announce(x, matched, hop, client, request)?;
-    request.insert_header(VIA, instance.via(&client.headers, client.version))?;
+    hop: &Hop,
+    client: Head<'_>,
+) -> Edits {
+    let mut edits = Edits::with_capacity(12);
+    announce(x, matched, hop, client, &mut edits);
+    edits.set_first(VIA, instance.via(client.headers, client.version));
     if let Some(id) = &x.request_id {
-        request.insert_header(X_REQUEST_ID, id.as_header().clone())?;
+        edits.set_first(X_REQUEST_ID, id.as_header().clone());
     }
-    strip(matched, request);
-    host(x, matched, client, request)
+    for name in &matched.connection_only {
+        edits.remove(name.clone());
+    }
+    if let Some(host) = host(x, matched, client) {
+        edits.set_first(HOST, host);
+    }
+    edits
 }
 
-/// The path that is sent, in origin form.
+/// Turns the client's request into the endpoint's, as pingora will send it.
+pub(super) fn prepare(
+    matched: &Matched,
+    edits: Edits,
+    request: &mut RequestHeader,
+) -> pingora::Result<()> {
+    forget_spelling(request)?;
+    retarget(matched, request)?;
+    edits.apply(request)
+}
+
 fn retarget(matched: &Matched, request: &mut RequestHeader) -> pingora::Result<()> {
     match &matched.sent {
         Some(sent) => request.set_raw_path(sent),
         None if is_absolute(request) => {
-            let path = request
-                .uri
-                .path_and_query()
-                .map_or("/", |path| path.as_str())
-                .to_owned();
-            request.set_raw_path(path.as_bytes())
+            let target = origin_form(&request.uri).into_owned();
+            request.set_raw_path(target.as_bytes())
         }
         None => Ok(()),
     }
@@ -117,46 +128,27 @@ fn is_absolute(request: &RequestHeader) -> bool {
     request.uri.authority().is_some() || !(target.starts_with(b"/") || target == b"*")
 }
 
+/// The target to send: the client's without its authority (RFC 9112 §3.2.1).
+pub(super) fn origin_form(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map(PathAndQuery::as_str) {
+        Some(query) if query.starts_with('?') => Cow::Owned(format!("/{query}")),
+        target => Cow::Borrowed(target.unwrap_or("/")),
+    }
+}
+
 /// Who asks, and how it came here.
-fn announce(
-    x: &Exchange,
-    matched: &Matched,
-    hop: &super::headers::Hop,
-    client: &RequestHeader,
-    request: &mut RequestHeader,
-) -> pingora::Result<()> {
-    let authority = authority_of(&client.uri, &client.headers, client.version)
-        .ok()
-        .flatten();
+fn announce(x: &Exchange, matched: &Matched, hop: &Hop, client: Head<'_>, edits: &mut Edits) {
     let path = client.uri.path();
     let forward = Forward {
         client: x.client,
-        authority: authority.as_ref(),
+        host: matched.host.as_ref(),
         prefix: path
             .get(..matched.stripped)
             .filter(|prefix| !prefix.is_empty()),
     };
-    for (name, edit) in hop.forwarded(&client.headers, &forward) {
-        match edit {
-            Edit::Keep => {}
-            Edit::Set(value) => request.insert_header(name, value)?,
-            Edit::Remove => drop(request.remove_header(&name)),
-        }
-    }
-    for name in impostors(&client.headers) {
-        request.remove_header(&name);
-    }
-    Ok(())
-}
-
-/// What was meant for the client's connection only.
-fn strip(matched: &Matched, request: &mut RequestHeader) {
-    for name in &matched.connection_only {
-        request.remove_header(name);
-    }
-    if matched.switch == Switch::None {
-        request.remove_header(&CONNECTION);
-        request.remove_header(&UPGRADE);
+    hop.forwarded(client.headers, &forward, edits);
+    for name in impostors(client.headers) {
+        edits.remove(name);
     }
 }
 
@@ -170,20 +162,14 @@ fn forget_spelling(request: &mut RequestHeader) -> pingora::Result<()> {
 }
 
 /// The Host that is sent: the client's, the pool's, the endpoint's or the service's.
-fn host(
-    x: &Exchange,
-    matched: &Matched,
-    client: &RequestHeader,
-    request: &mut RequestHeader,
-) -> pingora::Result<()> {
+fn host(x: &Exchange, matched: &Matched, client: Head<'_>) -> Option<HeaderValue> {
     let preserve = matched.route.spec().preserve_host;
     let clients = preserve.then(|| client_host(client)).flatten();
     let own = clients.or_else(|| matched.service.host().cloned());
-    let host = own.or_else(|| endpoint_host(&matched.service, x.attempt.pick.as_ref()?));
-    host.map_or(Ok(()), |host| request.insert_header(HOST, host))
+    own.or_else(|| endpoint_host(&matched.service, x.attempt.pick.as_ref()?))
 }
 
-fn client_host(client: &RequestHeader) -> Option<HeaderValue> {
+fn client_host(client: Head<'_>) -> Option<HeaderValue> {
     let authority = client
         .uri
         .authority()
@@ -197,7 +183,7 @@ fn endpoint_host(service: &Service, pick: &Pick) -> Option<HeaderValue> {
 }
 
 /// What consistent hashing spreads a request by; 0 where the pool does not hash.
-pub(super) fn key(x: &Exchange, service: &Service, head: &RequestHeader, path: &[u8]) -> u64 {
+pub(super) fn key(x: &Exchange, service: &Service, head: Head<'_>, path: &[u8]) -> u64 {
     let Some(on) = service.hash_on() else {
         return 0;
     };
@@ -207,7 +193,7 @@ pub(super) fn key(x: &Exchange, service: &Service, head: &RequestHeader, path: &
             .headers
             .get(&name.0)
             .map(|value| value.as_bytes().to_vec()),
-        HashOn::Cookie(name) => cookie(&head.headers, name.as_str()),
+        HashOn::Cookie(name) => cookie(head.headers, name.as_str()),
         HashOn::Path => Some(path.to_vec()),
         HashOn::Query(name) => query(head.uri.query().unwrap_or_default(), name.as_str()),
     };

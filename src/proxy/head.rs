@@ -49,6 +49,7 @@ pub enum Framing {
 /// A head that every parser reads alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checked {
+    pub version: Version,
     pub framing: Framing,
     /// It asks to change protocols.
     pub upgrade: bool,
@@ -159,25 +160,27 @@ pub fn check(raw: &[u8], limits: &HeadLimits) -> Result<Checked, HeadError> {
     let (upgrade, expects) = (fields.upgrade, fields.expects);
     let framing = fields.judge(version)?;
     Ok(Checked {
+        version,
         framing,
         upgrade,
         expects,
     })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
+/// The versions of HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
     Http10,
     Http11,
 }
 
-struct Lines<'a> {
-    rest: &'a [u8],
+pub(super) struct Lines<'a> {
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Lines<'a> {
     /// The next line without its CRLF, free of control characters but tab.
-    fn next(&mut self) -> Result<&'a [u8], HeadError> {
+    pub(super) fn next(&mut self) -> Result<&'a [u8], HeadError> {
         let end = memchr(b'\n', self.rest).ok_or(HeadError::Unterminated)?;
         let (line, rest) = self.rest.split_at(end);
         self.rest = rest.get(1..).unwrap_or_default();
@@ -307,15 +310,8 @@ fn check_fields<'a>(lines: &mut Lines<'a>, limits: &HeadLimits) -> Result<Fields
 
 impl<'a> Fields<'a> {
     fn observe(&mut self, line: &'a [u8]) -> Result<(), HeadError> {
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err(HeadError::Fold);
-        }
-        let colon = memchr(b':', line).ok_or(HeadError::NoColon)?;
-        let (name, value) = line.split_at(colon);
-        if !is_token(name) {
-            return Err(HeadError::FieldName);
-        }
-        self.note(name, value.get(1..).unwrap_or_default());
+        let (name, value) = field(line)?;
+        self.note(name, value);
         Ok(())
     }
 
@@ -324,10 +320,10 @@ impl<'a> Fields<'a> {
             self.hosts += 1;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             self.lengths += 1;
-            self.length = Some(value.trim_ascii());
+            self.length = Some(value);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.codings += 1;
-            self.coding = Some(value.trim_ascii());
+            self.coding = Some(value);
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
         } else if name.eq_ignore_ascii_case(b"expect") {
@@ -364,8 +360,31 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Name and value of one line of fields; the value without the white space around it.
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(HeadError::Fold);
+    }
+    let colon = memchr(b':', line).ok_or(HeadError::NoColon)?;
+    let (name, value) = line.split_at(colon);
+    if !is_token(name) {
+        return Err(HeadError::FieldName);
+    }
+    Ok((name, value.get(1..).unwrap_or_default().trim_ascii()))
+}
+
+/// The lines of a head that [`check`] let pass: the request line, and the fields behind it.
+pub(super) fn lines(checked: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = checked.strip_prefix(b"\r\n").unwrap_or(checked);
+    std::iter::from_fn(move || {
+        let (line, behind) = rest.split_at_checked(memchr(b'\n', rest)? + 1)?;
+        rest = behind;
+        line.strip_suffix(b"\r\n").filter(|line| !line.is_empty())
+    })
+}
+
 /// Decimal digits in their shortest form, at most 2⁶³ − 1: what no two parsers read differently.
-fn parse_length(text: &[u8]) -> Result<u64, HeadError> {
+pub(super) fn parse_length(text: &[u8]) -> Result<u64, HeadError> {
     let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let shortest = text.len() == 1 || text.first() != Some(&b'0');
     if !plain || !shortest {

@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
-use super::authority::Authority;
+use super::edits::{Edits, Fields};
 use super::head::is_token;
 use super::trust::TrustedProxies;
 
@@ -26,18 +26,10 @@ pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-
 pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// RFC 7540 §3.2.1; deprecated, and for one connection only.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// What CGI turns into the environment variable HTTP_PROXY ("httpoxy").
 const PROXY: HeaderName = HeaderName::from_static("proxy");
-
-/// What is to become of one header field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Edit {
-    /// As the sender wrote it.
-    Keep,
-    /// This value instead of any there are.
-    Set(HeaderValue),
-    Remove,
-}
 
 /// How the request came to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +60,8 @@ pub struct Hop {
 pub struct Forward<'a> {
     /// As [`Hop::client`] found it.
     pub client: IpAddr,
-    pub authority: Option<&'a Authority<'a>>,
+    /// The host it was for, without port.
+    pub host: Option<&'a HeaderValue>,
     /// The part of the path that the route cut off; `/` and nothing are alike.
     pub prefix: Option<&'a str>,
 }
@@ -106,51 +99,54 @@ impl Hop {
         }
     }
 
-    /// The header fields that tell the endpoint where the request came from. What a trusted peer
-    /// said stays; what anyone else said is overwritten, but for `X-Forwarded-For`, whose last
-    /// element is always ours and true.
-    pub fn forwarded(&self, headers: &HeaderMap, forward: &Forward<'_>) -> [(HeaderName, Edit); 8] {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        let proto = || Edit::Set(HeaderValue::from_static(scheme));
-        let host = || text_or_remove(forward.authority.map(|authority| &*authority.host));
-        let port = || Edit::Set(self.port_text.clone());
-        let prefix =
-            || text_or_remove(forward.prefix.filter(|prefix| !matches!(*prefix, "" | "/")));
-        [
-            (X_REAL_IP, Edit::Set(self.client_text(forward.client))),
-            (X_FORWARDED_FOR, Edit::Set(self.forwarded_for(headers))),
-            (
-                X_FORWARDED_PROTO,
-                self.said(headers, &X_FORWARDED_PROTO, proto),
-            ),
-            (
-                X_FORWARDED_HOST,
-                self.said(headers, &X_FORWARDED_HOST, host),
-            ),
-            (
-                X_FORWARDED_PORT,
-                self.said(headers, &X_FORWARDED_PORT, port),
-            ),
-            (
-                X_FORWARDED_PATH,
-                self.said(headers, &X_FORWARDED_PATH, || Edit::Remove),
-            ),
-            (
-                X_FORWARDED_PREFIX,
-                self.said(headers, &X_FORWARDED_PREFIX, prefix),
-            ),
-            (FORWARDED, self.said(headers, &FORWARDED, || Edit::Remove)),
-        ]
+    /// Sets the fields that tell the endpoint where the request came from. What a trusted peer said
+    /// stays; what anyone else said is overwritten, but for `X-Forwarded-For`, whose last element is
+    /// always ours and true.
+    pub fn forwarded(&self, headers: &HeaderMap, forward: &Forward<'_>, edits: &mut Edits) {
+        edits.set_first(X_REAL_IP, self.client_text(forward.client));
+        edits.set_first(X_FORWARDED_FOR, self.forwarded_for(headers));
+        let host = || forward.host.cloned();
+        let prefix = || text(forward.prefix.filter(|prefix| !matches!(*prefix, "" | "/")));
+        self.say(headers, X_FORWARDED_PROTO, edits, || Some(self.proto()));
+        self.say(headers, X_FORWARDED_HOST, edits, host);
+        self.say(headers, X_FORWARDED_PORT, edits, || {
+            Some(self.port_text.clone())
+        });
+        self.say(headers, X_FORWARDED_PATH, edits, || None);
+        self.say(headers, X_FORWARDED_PREFIX, edits, prefix);
+        self.say(headers, FORWARDED, edits, || None);
     }
 
-    /// Keeps what a trusted peer said under `name`; else what we know ourselves.
-    fn said(&self, headers: &HeaderMap, name: &HeaderName, known: impl FnOnce() -> Edit) -> Edit {
-        match self.trust {
-            Trust::Trusted if headers.contains_key(name) => Edit::Keep,
-            Trust::Trusted | Trust::Untrusted => known(),
+    /// Says which path was asked for, unless a trusted peer did (Kong's `X-Forwarded-Path`).
+    pub fn forwarded_path(&self, headers: &HeaderMap, path: &str, edits: &mut Edits) {
+        if !(headers.has(&X_FORWARDED_PATH) && self.trust == Trust::Trusted)
+            && let Some(path) = text(Some(path))
+        {
+            edits.set(X_FORWARDED_PATH, path);
+        }
+    }
+
+    const fn proto(&self) -> HeaderValue {
+        HeaderValue::from_static(match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        })
+    }
+
+    /// Keeps what a trusted peer said under `name`; else says what we know ourselves, or nothing.
+    fn say(
+        &self,
+        headers: &HeaderMap,
+        name: HeaderName,
+        edits: &mut Edits,
+        known: impl FnOnce() -> Option<HeaderValue>,
+    ) {
+        let said = headers.has(&name);
+        match known() {
+            _ if said && self.trust == Trust::Trusted => {}
+            Some(value) => edits.set_first(name, value),
+            None if said => edits.remove(name),
+            None => {}
         }
     }
 
@@ -170,19 +166,14 @@ impl Hop {
 
 /// The list in all fields of `name`, with one more element at its end.
 fn appended(headers: &HeaderMap, name: &HeaderName, element: &HeaderValue) -> HeaderValue {
-    let there = || {
-        headers
-            .get_all(name)
-            .iter()
-            .filter(|field| !field.is_empty())
-    };
+    let there = || Fields::values(headers, name).filter(|field| !field.is_empty());
     let length: usize = there().map(|field| field.len() + 2).sum();
     if length == 0 {
         return element.clone();
     }
     let mut text = Vec::with_capacity(length + element.len());
     for field in there() {
-        text.extend_from_slice(field.as_bytes());
+        text.extend_from_slice(field);
         text.extend_from_slice(b", ");
     }
     text.extend_from_slice(element.as_bytes());
@@ -190,11 +181,8 @@ fn appended(headers: &HeaderMap, name: &HeaderName, element: &HeaderValue) -> He
         .expect("header values joined by a comma are a header value")
 }
 
-fn text_or_remove(text: Option<&str>) -> Edit {
-    match text.map(HeaderValue::from_str) {
-        Some(Ok(value)) => Edit::Set(value),
-        Some(Err(_)) | None => Edit::Remove,
-    }
+fn text(text: Option<&str>) -> Option<HeaderValue> {
+    HeaderValue::from_str(text?).ok()
 }
 
 /// An address as a header value, without an allocation on the way.
@@ -293,10 +281,13 @@ impl Instance {
 }
 
 /// The non-empty elements of all fields of `name` (RFC 9110 §5.6.1).
-fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let fields = headers.get_all(name).into_iter();
-    fields
-        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+pub fn elements<'a>(
+    headers: &'a impl Fields,
+    name: &'a HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .values(name)
+        .flat_map(|field| field.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|element| !element.is_empty())
 }
@@ -331,22 +322,31 @@ pub fn switch(method: &Method, version: Version, headers: &HeaderMap) -> Switch 
 /// Whether a response answers what was asked. A switch that nobody wanted would turn the connection
 /// into something that neither side meant, and a coding that was not taken off would frame the body
 /// otherwise than we do (RFC 9112 §6.1).
-pub fn is_answer(status: StatusCode, headers: &HeaderMap, switch: Switch) -> bool {
+pub fn is_answer(status: StatusCode, headers: &impl Fields, switch: Switch) -> bool {
     let switched = status == StatusCode::SWITCHING_PROTOCOLS;
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut codings = headers.values(&TRANSFER_ENCODING);
     let known = match (codings.next(), codings.next()) {
         (None, _) => true,
-        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(only), None) => only.eq_ignore_ascii_case(b"chunked"),
         (Some(_), Some(_)) => false,
     };
     known && (!switched || switch == Switch::WebSocket)
 }
 
-/// A field that `Connection` may not name: the message could not be framed, routed or trusted
-/// without it.
+/// A `Connection` that a message cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the Connection header field names {0:?}, which is not for this connection only")]
-pub struct Nominated(pub HeaderName);
+pub enum Nominated {
+    /// The message could not be framed, routed or trusted without the field.
+    #[error("the Connection header field names {0:?}, which is not for this connection only")]
+    Guard(HeaderName),
+    #[error("the Connection header field is malformed")]
+    Malformed,
+    #[error("the Connection header field has too many options")]
+    TooMany,
+}
+
+/// Options of `Connection` in a request; pingora takes as many.
+const OPTIONS_MAX: usize = 9;
 
 /// The names of fields to remove.
 pub type Names = SmallVec<[HeaderName; 4]>;
@@ -358,20 +358,33 @@ pub type Names = SmallVec<[HeaderName; 4]>;
 /// Where `Connection` names a field that guards something: who would strip it, wants around a check.
 pub fn request_hop_by_hop(headers: &HeaderMap, switch: Switch) -> Result<Names, Nominated> {
     let mut names = always(headers, switch);
-    if headers.contains_key(PROXY) {
-        names.push(PROXY);
+    for name in [
+        PROXY,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        HTTP2_SETTINGS,
+    ] {
+        if headers.has(&name) {
+            names.push(name);
+        }
     }
-    if headers.contains_key(PROXY_AUTHORIZATION) {
-        names.push(PROXY_AUTHORIZATION);
-    }
-    if headers.contains_key(TE) && !is_trailers_only(headers) {
+    if headers.has(&TE) && !is_trailers_only(headers) {
         names.push(TE);
     }
-    for name in nominated(headers) {
-        if is_guard(&name) {
-            return Err(Nominated(name));
+    for (count, option) in elements(headers, &CONNECTION).enumerate() {
+        if count == OPTIONS_MAX {
+            return Err(Nominated::TooMany);
         }
-        if name != TE && name != UPGRADE && headers.contains_key(&name) && !names.contains(&name) {
+        if is_plain_option(option) {
+            continue;
+        }
+        let token = Some(option).filter(|option| is_token(option));
+        let name = token.and_then(|token| HeaderName::from_bytes(token).ok());
+        let name = name.ok_or(Nominated::Malformed)?;
+        if is_guard(&name) {
+            return Err(Nominated::Guard(name));
+        }
+        if name != TE && name != UPGRADE && headers.has(&name) && !names.contains(&name) {
             names.push(name);
         }
     }
@@ -380,13 +393,13 @@ pub fn request_hop_by_hop(headers: &HeaderMap, switch: Switch) -> Result<Names, 
 
 /// The fields of a response that were meant for this connection only. A nomination of a field that
 /// guards something is ignored: the endpoint is ours to distrust, not the client's to suffer for.
-pub fn response_hop_by_hop(headers: &HeaderMap, switch: Switch) -> Names {
+pub fn response_hop_by_hop(headers: &impl Fields, switch: Switch) -> Names {
     let mut names = always(headers, switch);
-    if headers.contains_key(PROXY_AUTHENTICATE) {
+    if headers.has(&PROXY_AUTHENTICATE) {
         names.push(PROXY_AUTHENTICATE);
     }
     for name in nominated(headers) {
-        let gone = !is_guard(&name) && name != UPGRADE && headers.contains_key(&name);
+        let gone = !is_guard(&name) && name != UPGRADE && headers.has(&name);
         if gone && !names.contains(&name) {
             names.push(name);
         }
@@ -394,16 +407,16 @@ pub fn response_hop_by_hop(headers: &HeaderMap, switch: Switch) -> Names {
     names
 }
 
-fn always(headers: &HeaderMap, switch: Switch) -> Names {
+fn always(headers: &impl Fields, switch: Switch) -> Names {
     let mut names = Names::new();
     for name in [KEEP_ALIVE, PROXY_CONNECTION] {
-        if headers.contains_key(&name) {
+        if headers.has(&name) {
             names.push(name);
         }
     }
     if switch == Switch::None {
         for name in [CONNECTION, UPGRADE] {
-            if headers.contains_key(&name) {
+            if headers.has(&name) {
                 names.push(name);
             }
         }
@@ -411,7 +424,7 @@ fn always(headers: &HeaderMap, switch: Switch) -> Names {
     names
 }
 
-fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+fn nominated(headers: &impl Fields) -> impl Iterator<Item = HeaderName> {
     elements(headers, &CONNECTION)
         .filter(|option| !is_plain_option(option))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
@@ -463,22 +476,22 @@ mod tests {
     }
 
     fn forwarded(peer: &str, fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = headers(fields);
+        let map = headers(fields);
         let hop = Hop::new(peer.parse().unwrap(), 8443, Scheme::Https, &trusted());
-        let authority = Authority::parse(b"a.example:8443").unwrap();
         let forward = Forward {
             client: hop.client(&map, &trusted()),
-            authority: Some(&authority),
+            host: Some(&HeaderValue::from_static("a.example")),
             prefix: Some("/api"),
         };
-        for (name, edit) in hop.forwarded(&map, &forward) {
-            match edit {
-                Edit::Keep => {}
-                Edit::Set(value) => drop(map.insert(name, value)),
-                Edit::Remove => drop(map.remove(name)),
-            }
+        let mut edits = Edits::default();
+        hop.forwarded(&map, &forward, &mut edits);
+        let parts = http::Request::new(()).into_parts().0;
+        let mut header = pingora::http::RequestHeader::from(parts);
+        for (name, value) in &map {
+            header.append_header(name, value).unwrap();
         }
-        map
+        edits.apply(&mut header).unwrap();
+        header.headers.clone()
     }
 
     const LIES: [(&str, &str); 8] = [
@@ -694,7 +707,10 @@ mod tests {
         ] {
             let map = headers(&[("connection", name)]);
             let refused = request_hop_by_hop(&map, Switch::None);
-            assert_eq!(refused, Err(Nominated(HeaderName::from_static(name))));
+            assert_eq!(
+                refused,
+                Err(Nominated::Guard(HeaderName::from_static(name)))
+            );
         }
         let map = headers(&[
             ("connection", "set-cookie, x-mine"),

@@ -5,7 +5,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use http::{Method, Request, Response, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
@@ -45,24 +47,29 @@ pub(super) async fn read(session: &mut Session) -> pingora::Result<Result<Reques
     Ok(Ok(request))
 }
 
-/// Writes a response of our own making; the framing is pingora's.
+/// A response of our own making, framed by its length: what its head says and which bytes follow.
+pub(super) fn framed(response: Response<Bytes>, to_head: bool) -> (Parts, Bytes) {
+    let (mut parts, mut body) = response.into_parts();
+    if parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+    } else if !(to_head && parts.headers.contains_key(CONTENT_LENGTH)) {
+        parts.headers.insert(CONTENT_LENGTH, body.len().into());
+    }
+    if to_head {
+        body = Bytes::new();
+    }
+    (parts, body)
+}
+
+/// Writes a response of our own making.
 pub(super) async fn write(session: &mut Session, response: Response<Bytes>) -> pingora::Result<()> {
-    let (parts, body) = response.into_parts();
-    let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 1))?;
+    let to_head = session.req_header().method == Method::HEAD;
+    let (parts, body) = framed(response, to_head);
+    let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len()))?;
     for (name, value) in &parts.headers {
-        if *name != http::header::CONTENT_LENGTH {
-            header.append_header(name, value)?;
-        }
+        header.append_header(name, value)?;
     }
-    let is_head = session.req_header().method == http::Method::HEAD;
-    let length = match parts.headers.get(http::header::CONTENT_LENGTH) {
-        Some(length) if is_head => length.clone(),
-        _ => body.len().into(),
-    };
-    if parts.status != http::StatusCode::NO_CONTENT {
-        header.insert_header(http::header::CONTENT_LENGTH, length)?;
-    }
-    let silent = body.is_empty() || is_head;
+    let silent = body.is_empty();
     // As a task: the plain call does not tell HTTP/2 that the header is all, and gRPC clients take a
     // status in the header for one only where it is.
     let head = HttpTask::Header(Box::new(header), silent);

@@ -3,19 +3,29 @@
 use std::time::Instant;
 
 use http::HeaderValue;
-use pingora_proxy::Session;
 
 use super::Shared;
 use super::access_log::Entry;
 use super::exchange::Exchange;
 use super::request_id::RequestId;
+use super::target::Head;
 use crate::metrics::Outcome;
 use crate::model::Timestamp;
 use crate::table::{Candidate, Miss, Question, Table, Trial};
 
+/// What of a request the exchange does not hold.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) head: Head<'a>,
+    /// The request target as it was written.
+    pub(super) target: &'a [u8],
+    /// Bytes of the response's body that were sent.
+    pub(super) bytes_out: u64,
+}
+
 /// Counts the request and writes its line.
-pub(super) fn request(shared: &Shared, session: &Session, x: &Exchange, now: Instant) {
-    let bytes_out = session.body_bytes_sent() as u64;
+pub(super) fn request(shared: &Shared, seen: &Seen<'_>, x: &Exchange, now: Instant) {
+    let bytes_out = seen.bytes_out;
     let duration = now.duration_since(x.started);
     if let Some(matched) = &x.matched {
         let bytes_in = x.outcome.received;
@@ -28,7 +38,7 @@ pub(super) fn request(shared: &Shared, session: &Session, x: &Exchange, now: Ins
         });
     }
     let Some(log) = &shared.log else { return };
-    let head = session.req_header();
+    let head = seen.head;
     let route = x
         .matched
         .as_ref()
@@ -45,7 +55,7 @@ pub(super) fn request(shared: &Shared, session: &Session, x: &Exchange, now: Ins
         client: x.client,
         method: head.method.as_str(),
         host: host.unwrap_or_default(),
-        path: head.raw_path(),
+        path: seen.target,
         protocol: protocol(head.version),
         tls: x
             .connection

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::authority::{Authority, authority};
 use crate::reply;
@@ -17,6 +17,17 @@ pub struct Head<'a> {
     pub uri: &'a Uri,
     pub version: Version,
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> Head<'a> {
+    pub const fn of(request: &'a http::request::Parts) -> Self {
+        Self {
+            method: &request.method,
+            uri: &request.uri,
+            version: request.version,
+            headers: &request.headers,
+        }
+    }
 }
 
 /// How the request came in.
@@ -77,9 +88,17 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Whether the path was in normal form as it was sent.
+    /// The host as a header says it.
+    pub fn host_value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.authority.as_ref()?.host).ok()
+    }
+
+    /// Whether the path was in normal form as it was sent, and may be sent on as it is.
     pub fn is_verbatim(&self) -> bool {
-        matches!(self.path, Cow::Borrowed(_))
+        let Cow::Borrowed(path) = self.path else {
+            return false;
+        };
+        matches!(crate::table::escape(path), Cow::Borrowed(_))
     }
 }
 

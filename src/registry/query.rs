@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Entity, Id, Kind, NamespaceRef, Snapshot, Tag};
+use crate::model::{Entity, EntityRef, Id, Kind, NamespaceRef, Snapshot, Tag};
 
 /// What a list shows.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Filter {
     pub namespace: Option<NamespaceRef>,
     /// Only entities that carry all of these.
     pub tags: Vec<Tag>,
+    /// Only entities that mention all of these: the routes of a service, the endpoints of a pool.
+    pub mentions: Vec<EntityRef>,
 }
 
 impl Filter {
@@ -19,7 +21,14 @@ impl Filter {
             (Some(wanted), Some(namespace)) => wanted == namespace,
             _ => true,
         };
-        namespace && self.tags.iter().all(|tag| entity.tags.contains(tag))
+        let mentions = || {
+            let references = entity.spec.references();
+            let mentioned = |to: &EntityRef| references.iter().any(|reference| reference.to == *to);
+            self.mentions.iter().all(mentioned)
+        };
+        namespace
+            && (self.mentions.is_empty() || mentions())
+            && self.tags.iter().all(|tag| entity.tags.contains(tag))
     }
 }
 
@@ -39,9 +48,11 @@ pub fn page(
     after: Option<Id>,
     limit: usize,
 ) -> Page {
-    let shown = snapshot
-        .list(kind, after)
-        .filter(|entity| filter.shows(entity));
+    let listed: Box<dyn Iterator<Item = &Arc<Entity>>> = match filter.mentions.first() {
+        Some(to) => Box::new(snapshot.mentioning_after(to.id, kind, after)),
+        None => Box::new(snapshot.list(kind, after)),
+    };
+    let shown = listed.filter(|entity| filter.shows(entity));
     let mut entities: Vec<_> = shown.take(limit.saturating_add(1)).cloned().collect();
     let more = entities.len() > limit;
     entities.truncate(limit);

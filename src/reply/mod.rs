@@ -22,6 +22,8 @@ pub enum Shape {
     Native,
     /// FastAPI's `{"detail": …}`, always JSON: for traffic through the gateway dialect's port.
     Gateway,
+    /// The native form with Kong's sentences.
+    Kong,
 }
 
 /// Whether a connection is good for another request after the reply.
@@ -256,6 +258,32 @@ pub fn unavailable(retry_after: u32) -> Reply {
     Reply::from(Kind::Unavailable).with_header(RETRY_AFTER, retry_after.into())
 }
 
+/// Kong's own sentence, where it has one for this.
+const fn kong_text(kind: Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::NoRoute => "no Route matched with those values",
+        Kind::NoService => "no Service found with those values",
+        Kind::HttpsRequired => "Please use HTTPS protocol",
+        Kind::BadGateway | Kind::ConnectFailed => {
+            "An invalid response was received from the upstream server"
+        }
+        Kind::GatewayTimeout => "The upstream server is timing out",
+        Kind::NoEndpoint => "failure to get a peer from the ring-balancer",
+        Kind::NameResolutionFailed => "name resolution failed",
+        Kind::PayloadTooLarge => "Payload too large",
+        Kind::UriTooLong => "URI too long",
+        Kind::Internal => "An unexpected error occurred",
+        Kind::HeadTooLarge => "Request header or cookie too large",
+        Kind::BadRequest
+        | Kind::MethodNotAllowed
+        | Kind::RequestTimeout
+        | Kind::NotImplemented
+        | Kind::Unavailable
+        | Kind::VersionNotSupported
+        | Kind::LoopDetected => return None,
+    })
+}
+
 impl Reply {
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -280,6 +308,7 @@ impl Reply {
     pub fn message(&self, shape: Shape) -> &str {
         match (shape, self.kind) {
             (Shape::Native, _) => &self.message,
+            (Shape::Kong, kind) => kong_text(kind).unwrap_or(&self.message),
             (Shape::Gateway, Kind::NoRoute) => "Not Found",
             (Shape::Gateway, Kind::MethodNotAllowed) => "Method Not Allowed",
             (Shape::Gateway, Kind::GatewayTimeout) => "Gateway timeout.",
@@ -299,7 +328,7 @@ impl Reply {
     /// its status in the header, HTTP status 200 and no body (gRPC's "trailers-only").
     pub fn render(&self, asker: &Asker<'_>) -> Response<Bytes> {
         let format = match asker.shape {
-            Shape::Native => negotiate(asker.headers),
+            Shape::Native | Shape::Kong => negotiate(asker.headers),
             Shape::Gateway => Format::Detail,
         };
         match format {

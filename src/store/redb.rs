@@ -85,7 +85,19 @@ impl Redb {
     /// Any [`StoreError`] but `Conflict`. A file that is damaged, foreign or from a newer version is
     /// left as it was found.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let directory = Directory::open(directory)?;
+        Self::inside(Directory::open(directory)?)
+    }
+
+    /// Opens the registry in `directory` where there is one, and makes nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`Redb::open`].
+    pub fn existing(directory: &Path) -> Result<Option<Self>, StoreError> {
+        let directory = Directory::existing(directory)?;
+        directory.map(Self::inside).transpose()
+    }
+
+    fn inside(directory: Directory) -> Result<Self, StoreError> {
         let path = directory.file();
         let open = move || {
             directory.create_missing(|path| initialize(&builder().create(path)?))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use super::certs::Certs;
-use super::route::Route;
+use super::route::{Listed, Route};
 use super::service::{Backend, Builder};
 use super::{Names, Table};
 use crate::model;
@@ -232,7 +232,7 @@ impl Work<'_> {
 
     fn routes(&mut self, touched: &[EntityRef]) {
         for at in touched.iter().filter(|at| at.kind == Kind::Route) {
-            let before = self.table.routes.remove(&at.id);
+            let before = self.table.routes.remove(&at.id).map(|listed| listed.0);
             if let Some(route) = &before {
                 self.table.router.remove(route.entity(), route.spec());
             }
@@ -266,7 +266,7 @@ impl Work<'_> {
         }
         let route = Arc::new(Route::compile(entity, spec, slot, before)?);
         self.table.router.insert(&route)?;
-        self.table.routes.insert(entity.id, route);
+        self.table.routes.insert(Listed(route));
         Ok(())
     }
 
@@ -277,9 +277,9 @@ impl Work<'_> {
             let Some(certificate) = self.builder.snapshot.get::<Certificate>(at.id) else {
                 continue;
             };
-            match tls::certified(certificate, &tls::provider()) {
-                Ok(key) => {
-                    let config = tls::server_config(key, &self.compiler.sessions);
+            match tls::Shown::of(certificate, &tls::provider()) {
+                Ok(shown) => {
+                    let config = tls::server_config(shown, &self.compiler.sessions);
                     self.table.certs.put(at.id, config);
                 }
                 Err(invalid) => self.problems.push(Problem { at: *at, invalid }),

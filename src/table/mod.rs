@@ -27,6 +27,7 @@ use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
 pub use normalize::{escape, normalize};
+use route::Listed;
 pub use route::{Candidate, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
@@ -43,7 +44,7 @@ use slots::{ById, Slots};
 pub struct Table {
     revision: Revision,
     router: Router,
-    routes: ById<Arc<Route>>,
+    routes: OrdSet<Listed>,
     services: Slots<Arc<Service>>,
     pools: ById<Backend>,
     /// Which pool an endpoint is in.
@@ -107,11 +108,11 @@ impl Table {
     }
 
     pub fn route(&self, id: Id) -> Option<&Arc<Route>> {
-        self.routes.get(&id)
+        self.routes.get(&id).map(|listed| &listed.0)
     }
 
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.routes.values()
+        self.routes.iter().map(|listed| &listed.0)
     }
 
     /// Every pool in use, with its entity: the configured ones, and the addresses of services

@@ -4,9 +4,7 @@
 //! Matching and forwarding see the same normal form, so that what the table denies cannot be reached
 //! by another spelling (RFC 3986 §6.2.2, with Kong's choices where the RFC leaves one):
 //!
-//! 1. `%XX` is decoded, except for reserved characters, which keep their encoding in upper case.
-//!    So `%2f` never becomes a segment border. An invalid `%zz` stays as it is, and a digit that would
-//!    make it valid stays encoded: decoding once more yields nothing new.
+//! 1. `%XX` is decoded as [`percent::decode`] says: so `%2f` never becomes a segment border.
 //! 2. Dot segments are removed (RFC 3986 §5.2.4); `..` at the root stays at the root.
 //! 3. Runs of `/` become one.
 //!
@@ -14,8 +12,7 @@
 
 use std::borrow::Cow;
 
-/// Characters whose encoding changes their meaning, so that it is kept.
-const RESERVED: &[u8] = b"!*'();:@&=+$,/?%#[]";
+use crate::model::percent;
 
 /// Whether a path is in normal form already: the usual case, found in one pass.
 fn is_normal(path: &[u8]) -> bool {
@@ -39,60 +36,7 @@ pub fn normalize(path: &[u8]) -> Cow<'_, [u8]> {
     if is_normal(path) {
         return Cow::Borrowed(path);
     }
-    Cow::Owned(merge_segments(&decode(path)))
-}
-
-fn decode(path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((first, behind)) = rest.split_first() {
-        rest = behind;
-        let digits = behind.split_first_chunk().filter(|_| *first == b'%');
-        let Some((digits, behind)) = digits else {
-            out.push(*first);
-            continue;
-        };
-        if let Some(byte) = byte(*digits) {
-            rest = behind;
-            push_decoded(byte, *digits, &mut out);
-        } else {
-            out.push(b'%');
-        }
-    }
-    out
-}
-
-fn byte([high, low]: [u8; 2]) -> Option<u8> {
-    Some(hex(high)? << 4 | hex(low)?)
-}
-
-/// Decodes, unless that gave `byte` a meaning, or gave one to an invalid `%` before it: `%%34%31`
-/// must not become `%41`, which whoever is behind us would read as `A`.
-fn push_decoded(byte: u8, [high, low]: [u8; 2], out: &mut Vec<u8>) {
-    let completes = hex(byte).is_some() && ends_in_open_escape(out);
-    if RESERVED.contains(&byte) || completes {
-        out.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
-    } else {
-        out.push(byte);
-    }
-}
-
-/// Whether what was written ends in `%` or `%` and one digit. A kept escape has two.
-const fn ends_in_open_escape(out: &[u8]) -> bool {
-    match out {
-        [.., b'%'] => true,
-        [.., b'%', digit] => hex(*digit).is_some(),
-        _ => false,
-    }
-}
-
-const fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    Cow::Owned(merge_segments(&percent::decode(path)))
 }
 
 /// Removes dot segments and empty segments; a path that ends in one of them keeps its last slash.

@@ -15,16 +15,80 @@ use crate::model::Id;
 pub(super) struct Node {
     /// The bytes from the parent to here; never empty but at the root.
     label: Box<[u8]>,
+    entries: Entries,
+    /// None at a leaf, as most nodes are.
+    branch: Option<Box<Branch>>,
+}
+
+/// The ways on from a node.
+#[derive(Clone, Debug, Default)]
+struct Branch {
     /// First bytes of the children's labels, sorted; beside it, the children.
-    firsts: Vec<u8>,
-    children: Vec<Arc<Self>>,
-    /// Best first.
-    entries: Option<Arc<[Entry]>>,
+    firsts: Box<[u8]>,
+    children: Box<[Arc<Node>]>,
+}
+
+/// What stands at a node, best first.
+#[derive(Clone, Debug, Default)]
+enum Entries {
+    #[default]
+    None,
+    /// In place, as most are.
+    One(Entry),
+    Several(Arc<[Entry]>),
+}
+
+impl Entries {
+    #[inline]
+    fn as_slice(&self) -> &[Entry] {
+        match self {
+            Self::None => &[],
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::Several(entries) => entries,
+        }
+    }
+}
+
+impl FromIterator<Entry> for Entries {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut entries = entries.into_iter();
+        match (entries.next(), entries.next()) {
+            (None, _) => Self::None,
+            (Some(one), None) => Self::One(one),
+            (Some(first), Some(second)) => {
+                Self::Several([first, second].into_iter().chain(entries).collect())
+            }
+        }
+    }
+}
+
+impl Branch {
+    fn insert(&mut self, at: usize, first: u8, child: Arc<Node>) {
+        let mut firsts = std::mem::take(&mut self.firsts).into_vec();
+        let mut children = std::mem::take(&mut self.children).into_vec();
+        firsts.insert(at, first);
+        children.insert(at, child);
+        (self.firsts, self.children) = (firsts.into(), children.into());
+    }
+
+    fn remove(&mut self, at: usize) {
+        let mut firsts = std::mem::take(&mut self.firsts).into_vec();
+        let mut children = std::mem::take(&mut self.children).into_vec();
+        firsts.remove(at);
+        children.remove(at);
+        (self.firsts, self.children) = (firsts.into(), children.into());
+    }
+
+    /// The place of the child whose label begins with `first`, else the place where it belongs.
+    #[inline]
+    fn place(&self, first: u8) -> Result<usize, usize> {
+        self.firsts.binary_search(&first)
+    }
 }
 
 impl Node {
-    pub(super) fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.entries.is_none()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.branch.is_none() && matches!(self.entries, Entries::None)
     }
 
     /// Shows the entries of every node along `path`, from the root on.
@@ -32,7 +96,8 @@ impl Node {
     pub(super) fn walk<'t>(&'t self, path: &[u8], mut visit: impl FnMut(&'t [Entry])) {
         let (mut node, mut rest) = (self, path);
         loop {
-            if let Some(entries) = &node.entries {
+            let entries = node.entries.as_slice();
+            if !entries.is_empty() {
                 visit(entries);
             }
             let Some(child) = rest.first().and_then(|first| node.child(*first)) else {
@@ -47,8 +112,9 @@ impl Node {
 
     #[inline]
     fn child(&self, first: u8) -> Option<&Self> {
-        let at = self.firsts.binary_search(&first).ok()?;
-        self.children.get(at).map(|child| &**child)
+        let branch = self.branch.as_ref()?;
+        let at = branch.place(first).ok()?;
+        branch.children.get(at).map(|child| &**child)
     }
 
     /// Adds an entry at `key`. Nodes that another table shares are copied, the others changed.
@@ -57,18 +123,18 @@ impl Node {
         let Some(first) = key.first() else {
             return node.add(entry);
         };
-        match node.firsts.binary_search(first) {
+        let branch = node.branch.get_or_insert_default();
+        match branch.place(*first) {
             Err(at) => {
                 let leaf = Self {
                     label: key.into(),
-                    entries: Some([entry].into()),
-                    ..Self::default()
+                    entries: Entries::One(entry),
+                    branch: None,
                 };
-                node.firsts.insert(at, *first);
-                node.children.insert(at, Arc::new(leaf));
+                branch.insert(at, *first, Arc::new(leaf));
             }
             Ok(at) => {
-                let Some(child) = node.children.get_mut(at) else {
+                let Some(child) = branch.children.get_mut(at) else {
                     return;
                 };
                 let shared = common_prefix(&child.label, key);
@@ -81,15 +147,11 @@ impl Node {
     }
 
     fn add(&mut self, entry: Entry) {
-        let old = self.entries.as_deref().unwrap_or_default();
+        let old = self.entries.as_slice();
         let at = old.partition_point(|other| other.order(&entry).is_lt());
         let (better, worse) = old.split_at(at);
-        let all = better
-            .iter()
-            .cloned()
-            .chain([entry])
-            .chain(worse.iter().cloned());
-        self.entries = Some(all.collect());
+        let all = better.iter().cloned().chain([entry]);
+        self.entries = all.chain(worse.iter().cloned()).collect();
     }
 
     /// Takes out the entries of `route` at `key`, and the nodes that this leaves without use.
@@ -98,31 +160,32 @@ impl Node {
         let Some(first) = key.first() else {
             return node.take(route);
         };
-        let Ok(at) = node.firsts.binary_search(first) else {
+        let Some(branch) = &mut node.branch else {
             return;
         };
-        let Some(child) = node.children.get_mut(at) else {
+        let Ok(at) = branch.place(*first) else {
+            return;
+        };
+        let Some(child) = branch.children.get_mut(at) else {
             return;
         };
         let Some(behind) = key.strip_prefix(&*child.label) else {
             return;
         };
         child.remove(behind, route);
-        if child.is_empty() {
-            node.firsts.remove(at);
-            node.children.remove(at);
-        } else {
-            merge(child);
+        if !child.is_empty() {
+            return merge(child);
+        }
+        branch.remove(at);
+        if branch.children.is_empty() {
+            node.branch = None;
         }
     }
 
     fn take(&mut self, route: Id) {
-        let others = self.entries.iter().flat_map(|all| all.iter());
-        let rest: Vec<Entry> = others
-            .filter(|entry| entry.route.id() != route)
-            .cloned()
-            .collect();
-        self.entries = (!rest.is_empty()).then(|| rest.into());
+        let others = self.entries.as_slice().iter();
+        let rest = others.filter(|entry| entry.route.id() != route);
+        self.entries = rest.cloned().collect();
     }
 }
 
@@ -132,21 +195,23 @@ fn split(child: &mut Arc<Node>, at: usize) {
     let (upper_label, lower_label) = child.label.split_at(at);
     let upper_label: Box<[u8]> = upper_label.into();
     lower.label = lower_label.into();
-    let firsts = lower.label.first().copied().into_iter().collect();
+    let branch = Branch {
+        firsts: lower.label.first().copied().into_iter().collect(),
+        children: [Arc::new(lower)].into(),
+    };
     *child = Arc::new(Node {
         label: upper_label,
-        firsts,
-        children: vec![Arc::new(lower)],
-        entries: None,
+        entries: Entries::None,
+        branch: Some(Box::new(branch)),
     });
 }
 
 /// Joins a node that holds nothing with its only child.
 fn merge(node: &mut Arc<Node>) {
-    if node.entries.is_some() || node.children.len() != 1 {
+    let (Entries::None, Some(branch)) = (&node.entries, &node.branch) else {
         return;
-    }
-    let Some(only) = node.children.first() else {
+    };
+    let [only] = &*branch.children else {
         return;
     };
     let label = [&*node.label, &*only.label].concat();

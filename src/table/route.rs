@@ -1,5 +1,6 @@
 //! A route as traffic uses it, and the judgement whether a request is one of its own.
 
+use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
@@ -51,6 +52,36 @@ pub struct Route {
     header_regexes: Box<[Regex]>,
     /// Its counters, the same in every table that has the route.
     stats: Arc<RouteStats>,
+}
+
+/// A route in the list of all, which is ordered by id and holds nothing but pointers.
+#[derive(Clone, Debug)]
+pub(super) struct Listed(pub(super) Arc<Route>);
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for Listed {}
+
+impl PartialOrd for Listed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Listed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id().cmp(&other.0.id())
+    }
+}
+
+impl Borrow<Id> for Listed {
+    fn borrow(&self) -> &Id {
+        &self.0.entity.id
+    }
 }
 
 impl Route {

@@ -5,9 +5,11 @@ mod pem;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls::SignatureAlgorithm;
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 
 pub use pem::{CHAIN_BYTES_MAX, CHAIN_MAX, KEY_BYTES_MAX, certified};
 
@@ -50,13 +52,60 @@ impl Sessions {
     }
 }
 
-/// TLS 1.2 and 1.3 with one certificate, whatever name the client asks for.
-pub fn server_config(certified: Arc<CertifiedKey>, sessions: &Sessions) -> Arc<ServerConfig> {
+/// The certificates shown for one name: one, or two with keys of different types.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    first: Arc<CertifiedKey>,
+    second: Option<Arc<CertifiedKey>>,
+}
+
+impl Shown {
+    /// # Errors
+    /// [`Invalid`], as [`certified`] says, for either certificate.
+    pub fn of(certificate: &Certificate, provider: &CryptoProvider) -> Result<Self, Invalid> {
+        let alternative = |cert: &str, key: &Secret| {
+            let renamed = |wrong: Invalid| Invalid::new(format!("{}_alt", wrong.field), wrong.why);
+            certified(cert, key, provider).map_err(renamed)
+        };
+        let second = match (&certificate.cert_alt, &certificate.key_alt) {
+            (Some(cert), Some(key)) => Some(alternative(cert, key)?),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                let why = "cert_alt and key_alt are given together";
+                return Err(Invalid::new("cert_alt", why));
+            }
+        };
+        let first = certified(&certificate.cert, &certificate.key, provider)?;
+        Ok(Self { first, second })
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    /// Of the two the one that costs less to sign with (ECDSA, Ed25519) where the client takes it.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let Some(second) = &self.second else {
+            return Some(Arc::clone(&self.first));
+        };
+        let offered = hello.signature_schemes();
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(offered).is_some();
+        let cheap = |key: &&Arc<CertifiedKey>| key.key.algorithm() != SignatureAlgorithm::RSA;
+        let both = [&self.first, second];
+        let fitting = both.into_iter().filter(fits);
+        let best = fitting
+            .clone()
+            .find(cheap)
+            .or_else(|| fitting.clone().next());
+        best.or(Some(&self.first)).cloned()
+    }
+}
+
+/// TLS 1.2 and 1.3 with one name's certificates, whatever name the client asks for.
+pub fn server_config(shown: Shown, sessions: &Sessions) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&sessions.provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .expect("ring has suites for both versions")
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_cert_resolver(Arc::new(shown));
     config.ticketer = Arc::clone(&sessions.tickets);
     config.session_storage = Arc::clone(&sessions.cache);
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
@@ -100,8 +149,16 @@ mod tests {
     fn served(names: &[&str]) -> (Arc<CertifiedKey>, Sessions) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let certificate = generate(&names).unwrap();
-        let certified = certified(&certificate, &provider()).unwrap();
+        let certified = certified(&certificate.cert, &certificate.key, &provider()).unwrap();
         (certified, Sessions::new().unwrap())
+    }
+
+    fn alone(first: &Arc<CertifiedKey>) -> Shown {
+        let first = Arc::clone(first);
+        Shown {
+            first,
+            second: None,
+        }
     }
 
     fn client(
@@ -158,7 +215,7 @@ mod tests {
     #[test]
     fn both_versions_and_both_protocols_are_offered() {
         let (certified, sessions) = served(&["a.test", "127.0.0.1"]);
-        let server = server_config(Arc::clone(&certified), &sessions);
+        let server = server_config(alone(&certified), &sessions);
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             for alpn in ["h2", "http/1.1"] {
                 let client = client(&certified, version, &[alpn.as_bytes()]);
@@ -179,7 +236,7 @@ mod tests {
     #[test]
     fn a_generated_certificate_is_good_for_its_names_only() {
         let (certified, sessions) = served(&["a.test"]);
-        let server = server_config(Arc::clone(&certified), &sessions);
+        let server = server_config(alone(&certified), &sessions);
         let client = client(&certified, &rustls::version::TLS13, &[]);
         assert!(shake(Arc::clone(&client), Arc::clone(&server), "a.test").is_ok());
         assert!(shake(client, server, "b.test").is_err());
@@ -192,10 +249,72 @@ mod tests {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let client = client(&certified, version, &[]);
             for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
-                let server = server_config(Arc::clone(&certified), &sessions);
+                let server = server_config(alone(&certified), &sessions);
                 let (client, _) = shake(Arc::clone(&client), server, "a.test").unwrap();
                 assert_eq!(client.handshake_kind(), Some(kind));
             }
         }
+    }
+
+    const RSA: &str = include_str!("../../tests/fixtures/certificates/rsa.pem");
+    const RSA_KEY: &str = include_str!("../../tests/fixtures/certificates/rsa.pkcs8.key");
+
+    /// The scheme that a TLS 1.3 server signs with for a client that offers `schemes`.
+    fn signed_for(shown: Shown, schemes: &'static [rustls::SignatureScheme]) -> SignatureAlgorithm {
+        #[derive(Debug)]
+        struct Seen(Shown, std::sync::Mutex<Option<SignatureAlgorithm>>);
+        impl ResolvesServerCert for Seen {
+            fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+                let key = self.0.resolve(hello)?;
+                *self.1.lock().unwrap() = Some(key.key.algorithm());
+                Some(key)
+            }
+        }
+        let mut offering = (*provider()).clone();
+        offering.signature_verification_algorithms.mapping = offering
+            .signature_verification_algorithms
+            .mapping
+            .iter()
+            .filter(|(scheme, _)| schemes.contains(scheme))
+            .copied()
+            .collect::<Vec<_>>()
+            .leak();
+        let client = ClientConfig::builder_with_provider(Arc::new(offering))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let seen = Arc::new(Seen(shown, std::sync::Mutex::default()));
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&seen) as Arc<dyn ResolvesServerCert>);
+        server.alpn_protocols.clear();
+        // The client believes nobody; which key was chosen is known before it says so.
+        let _ = shake(Arc::new(client), Arc::new(server), "a.test");
+        let chosen = *seen.1.lock().unwrap();
+        chosen.unwrap()
+    }
+
+    #[test]
+    fn of_two_certificates_the_client_gets_one_that_it_can_verify() {
+        let mut certificate = generate(&["a.test".to_owned()]).unwrap();
+        certificate.cert_alt = Some(RSA.into());
+        certificate.key_alt = Some(Secret::new(RSA_KEY));
+        let both = || Shown::of(&certificate, &provider()).unwrap();
+        let rsa = &[rustls::SignatureScheme::RSA_PSS_SHA256];
+        assert_eq!(signed_for(both(), rsa), SignatureAlgorithm::RSA);
+        let any = &[
+            rustls::SignatureScheme::RSA_PSS_SHA256,
+            rustls::SignatureScheme::ECDSA_NISTP256_SHA256,
+        ];
+        assert_eq!(signed_for(both(), any), SignatureAlgorithm::ECDSA);
+        let alone = Certificate {
+            key_alt: None,
+            ..certificate.clone()
+        };
+        let wrong = Shown::of(&alone, &provider()).unwrap_err();
+        assert_eq!(wrong.field, "cert_alt");
     }
 }

@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::model::{Certificate, Invalid};
+use crate::model::{Invalid, Secret};
 
 /// The most bytes of a chain in PEM.
 pub const CHAIN_BYTES_MAX: usize = 256 << 10;
@@ -27,11 +27,12 @@ const ENCRYPTED: &str =
 /// # Errors
 /// [`Invalid`], naming `cert` or `key`, what is wrong and what to do. Never quotes the key.
 pub fn certified(
-    certificate: &Certificate,
+    cert: &str,
+    key: &Secret,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, Invalid> {
-    let chain = chain(&certificate.cert)?;
-    let key = private_key(certificate.key.reveal())?;
+    let chain = chain(cert)?;
+    let key = private_key(key.reveal())?;
     let key = provider.key_provider.load_private_key(key).map_err(|_| {
         wrong_key("it is damaged or of an unsupported kind; use RSA (2048 bits or more), ECDSA P-256 or P-384, or Ed25519")
     })?;
@@ -135,13 +136,7 @@ mod tests {
     const K1: &str = include_str!("../../tests/fixtures/certificates/k1.sec1.key");
 
     fn check(cert: &str, key: &str) -> Result<Arc<CertifiedKey>, Invalid> {
-        let certificate = Certificate {
-            cert_alt: None,
-            key_alt: None,
-            cert: cert.into(),
-            key: Secret::new(key),
-        };
-        certified(&certificate, &tls::provider())
+        certified(cert, &Secret::new(key), &tls::provider())
     }
 
     #[test]

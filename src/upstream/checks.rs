@@ -187,13 +187,15 @@ fn hash_active(check: &ActiveCheck, hasher: &mut impl Hasher) {
         protocol,
         path,
         host,
+        tls_verify,
         healthy_interval,
         unhealthy_interval,
         timeout,
         concurrency,
         thresholds,
     } = check;
-    (protocol, path, host, timeout, concurrency).hash(hasher);
+    (protocol, path, host, tls_verify).hash(hasher);
+    (timeout, concurrency).hash(hasher);
     (healthy_interval, unhealthy_interval).hash(hasher);
     hash_thresholds(thresholds, hasher);
 }

@@ -172,8 +172,6 @@ fn host_header(endpoint: &Endpoint, check: &ActiveCheck) -> String {
     }
 }
 
-/// A check asks whether an endpoint works. Whether it may be trusted is the service's to say, which
-/// verifies certificates or does not: so checks believe any.
 fn get<'a>(endpoint: &'a Endpoint, check: &'a ActiveCheck, host: &'a str) -> Get<'a> {
     let server_name = check
         .host
@@ -183,7 +181,10 @@ fn get<'a>(endpoint: &'a Endpoint, check: &'a ActiveCheck, host: &'a str) -> Get
         to: To::Addr(endpoint.addr),
         tls: (check.protocol == CheckProtocol::Https).then_some(Tls {
             server_name,
-            verify: Verify::Nothing,
+            verify: match check.tls_verify {
+                true => Verify::Chain,
+                false => Verify::Nothing,
+            },
         }),
         host,
         target: &check.path,
@@ -353,6 +354,61 @@ mod tests {
         until("restored", || health(&pool) == Health::Healthy).await;
         drop(listener);
         until("ejected", || health(&pool) == Health::Unhealthy).await;
+    }
+
+    /// Answers 200 to everybody who accepts its certificate; and a file of that certificate.
+    async fn tls_origin() -> (SocketAddr, tempfile::NamedTempFile) {
+        let made = rcgen::generate_simple_self_signed(["origin.test".to_owned()]).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), made.cert.pem()).unwrap();
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut stream = acceptor.accept(stream).await?;
+                    let _ = stream.read(&mut [0; 1024]).await?;
+                    stream
+                        .write_all(b"HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n")
+                        .await
+                });
+            }
+        });
+        (addr, file)
+    }
+
+    /// Every certificate was believed, so that a check said nothing of who answers.
+    #[tokio::test]
+    async fn an_https_check_verifies_certificates_unless_told_otherwise() {
+        let (addr, ca) = tls_origin().await;
+        let of = |tls_verify| ActiveCheck {
+            tls_verify,
+            ..check(CheckProtocol::Https)
+        };
+        for (tls_verify, ca, then) in [
+            (true, None, Health::Unhealthy),
+            (true, Some(ca.path()), Health::Healthy),
+            (false, None, Health::Healthy),
+        ] {
+            let live = Endpoints::new();
+            let pool = pool(&live, &of(tls_verify), addr);
+            if then == Health::Healthy {
+                pool.endpoints().next().unwrap().mark(Health::Unhealthy);
+            }
+            let prober = Prober::spawn(Client::new(ca));
+            prober.follow(vec![Arc::clone(&pool)]);
+            until("judged", || health(&pool) == then).await;
+        }
     }
 
     #[tokio::test]

@@ -101,6 +101,9 @@ fn a_taken_port_is_named_with_the_key_that_changes_it() {
             for part in [&*address, key, variable] {
                 assert!(line.contains(part), "{part} in {line:?}");
             }
+            for once in ["port", "in use"] {
+                assert_eq!(line.matches(once).count(), 1, "{once} in {line:?}");
+            }
         }
     }
 }

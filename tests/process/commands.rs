@@ -126,7 +126,11 @@ fn an_import_that_cannot_run_changes_nothing() {
             "regex",
         ),
         ("{\"sluicegate\": 9, \"entities\": []}", "format 9"),
-        ("sluicegate: 1\nentities: [", "bad.yaml"),
+        ("{\"sluicegate\": 1,\n \"entities\": [,", "line 2 column"),
+        ("sluicegate: 1\nentities: [", "bad.yaml: "),
+        ("sluicegate: 1\nentities: [", "line 2"),
+        ("sluicegate: 1\nentities:\n- kind: oven\n", "line 3"),
+        ("sluicegate: 1\nentitys:\n- kind: route\n", "line 2"),
     ] {
         std::fs::write(folder.path().join("bad.yaml"), document).unwrap();
         let ended = run(
@@ -135,6 +139,7 @@ fn an_import_that_cannot_run_changes_nothing() {
             FREE_PORTS,
         );
         assert_eq!(ended.code, Some(65), "{ended:?}");
+        assert_eq!(ended.errors.len(), 1, "{ended:?}");
         assert!(ended.errors.concat().contains(says), "{says}: {ended:?}");
     }
     assert_eq!(
@@ -233,6 +238,22 @@ fn check_tells_what_is_there() {
 }
 
 #[test]
+fn neither_check_nor_export_makes_a_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    for data in ["missing", "empty"] {
+        let told = succeeds(folder.path(), &["--data", data, "check"]);
+        assert!(told.contains("0 routes"), "{told}");
+        let exported = run(folder.path(), &["--data", data, "export"], FREE_PORTS);
+        assert_eq!(exported.code, Some(74), "{exported:?}");
+        assert!(exported.errors.concat().contains(data), "{exported:?}");
+    }
+    assert!(!folder.path().join("missing").exists());
+    let made = std::fs::read_dir(folder.path().join("empty")).unwrap();
+    assert_eq!(made.count(), 0);
+}
+
+#[test]
 fn version_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let told = succeeds(folder.path(), &["version"]);
@@ -247,9 +268,13 @@ fn version_is_one_line() {
 #[test]
 fn a_word_that_is_no_command_is_a_mistake_of_usage() {
     let folder = tempfile::tempdir().unwrap();
-    let ended = run(folder.path(), &["serve"], FREE_PORTS);
-    assert!(matches!(ended.code, Some(2 | 64)), "{ended:?}");
-    assert!(ended.errors.concat().contains("serve"));
+    for args in [&["serve"][..], &["--colour"], &["import"]] {
+        let ended = run(folder.path(), args, FREE_PORTS);
+        assert_eq!(ended.code, Some(64), "{ended:?}");
+        assert!(ended.errors.concat().contains("Usage"), "{ended:?}");
+    }
+    let helped = succeeds(folder.path(), &["--help"]);
+    assert!(helped.contains("Usage"), "{helped}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A gateway in this process: on ports of its own, over a store of its own. Two may run at once.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -19,7 +20,31 @@ use super::wait::{self, PATIENCE};
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// A running gateway with two workers. Dropping it stops it.
-pub struct Gateway {
+pub type Gateway = Site<OwnPath>;
+
+/// The same with pingora serving every request.
+pub type PingoraGateway = Site<PingorasPath>;
+
+/// Who carries plain HTTP/1.1 requests.
+pub trait Path {
+    const LANE: bool;
+}
+
+/// The gateway itself.
+pub struct OwnPath;
+
+impl Path for OwnPath {
+    const LANE: bool = true;
+}
+
+pub struct PingorasPath;
+
+impl Path for PingorasPath {
+    const LANE: bool = false;
+}
+
+pub struct Site<P> {
+    path: PhantomData<P>,
     runtime: Runtime,
     running: Option<Running>,
     addresses: HashMap<Box<str>, SocketAddr>,
@@ -27,7 +52,7 @@ pub struct Gateway {
     directory: TempDir,
 }
 
-impl Gateway {
+impl<P: Path> Site<P> {
     pub fn start() -> Self {
         Self::with(|_| {})
     }
@@ -36,6 +61,7 @@ impl Gateway {
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut settings = settings(&directory);
+        settings.proxy.lane = P::LANE;
         change(&mut settings);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build();
@@ -45,6 +71,7 @@ impl Gateway {
             .block_on(boot::start(&settings, store))
             .unwrap_or_else(|fault| panic!("the gateway does not start: {fault}"));
         Self {
+            path: PhantomData,
             addresses: running.addresses().into_iter().collect(),
             admin: running.admin(),
             running: Some(running),
@@ -216,10 +243,15 @@ impl Gateway {
     }
 
     /// Begins to drain it in a thread of its own; the thread ends when the gateway has.
-    pub fn stopping(mut self) -> std::thread::JoinHandle<()> {
+    pub fn stopping(mut self) -> std::thread::JoinHandle<()>
+    where
+        P: Send + 'static,
+    {
         std::thread::spawn(move || self.end())
     }
+}
 
+impl<P> Site<P> {
     fn end(&mut self) {
         if let Some(running) = self.running.take() {
             self.runtime.block_on(running.stop());
@@ -227,7 +259,7 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
+impl<P> Drop for Site<P> {
     fn drop(&mut self) {
         self.end();
     }
@@ -244,6 +276,8 @@ fn settings(directory: &TempDir) -> Settings {
     settings.proxy.drain_timeout = DRAIN;
     settings.admin.listen = free;
     settings.gateway.listen = free;
+    // What every dialect's traffic has; Kong's own tests switch it on.
+    settings.kong.traffic = false;
     settings
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::gateway::Gateway;
 use crate::support::names;
 use crate::support::origin::{Act, Origin, Response};
 use crate::support::wait::{self, PATIENCE};
+
+use super::Gateway;
 
 /// A gateway whose service at `/a` is behind this origin, asked once.
 fn before(origin: &Origin) -> Gateway {

@@ -1,8 +1,9 @@
 //! Header fields on their way: what the gateway adds, what it takes away, whom it believes.
 
 use crate::support::client::Answer;
-use crate::support::gateway::Gateway;
 use crate::support::origin::{Origin, Response, Seen};
+
+use super::Gateway;
 
 /// A gateway with the route `/a` to an origin.
 fn served(trusted: bool) -> (Gateway, Origin) {

@@ -1,9 +1,10 @@
 //! HTTP/1: connections that are kept, requests that are pipelined, bodies that are framed.
 
 use crate::support::client::Client;
-use crate::support::gateway::Gateway;
 use crate::support::origin::{Act, Gate, Origin, Response};
 use crate::support::wait::{self, PATIENCE};
+
+use super::Gateway;
 
 #[test]
 fn connections_are_kept_on_both_sides() {

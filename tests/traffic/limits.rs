@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::client::{Answer, Client};
-use crate::support::gateway::Gateway;
 use crate::support::origin::Origin;
+
+use super::Gateway;
 
 /// Short for a person and long for a machine.
 const SHORT: Duration = Duration::from_millis(100);

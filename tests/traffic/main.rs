@@ -1,6 +1,10 @@
 //! Traffic through a whole gateway: real sockets, origins and clients in this process.
 
 #![allow(
+    clippy::duplicate_mod,
+    reason = "`pingora` runs the cases of other modules again"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::needless_pass_by_value,
@@ -11,16 +15,24 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use support::gateway::Gateway;
+
+mod agreement;
 mod balance;
 mod dialect;
+mod endpoints;
 mod failures;
 mod headers;
 mod http1;
 mod http2;
+mod kong_router;
+mod kong_traffic;
 mod limits;
 mod listeners;
 mod live;
 mod metrics;
+mod paths;
+mod pingora;
 mod retries;
 mod routing;
 mod streaming;

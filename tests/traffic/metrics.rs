@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::gateway::Gateway;
 use crate::support::origin::{Act, Gate, Origin, Response};
 use crate::support::wait::{self, PATIENCE};
+
+use super::Gateway;
 
 /// Of each family its type and its help.
 fn families(text: &str) -> BTreeMap<String, (String, String)> {

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use serde_json::json;
 
 use crate::support::client::Answer;
-use crate::support::gateway::Gateway;
 use crate::support::origin::{Act, Origin, Response};
+
+use super::Gateway;
 
 /// An address where nobody listens, as long as the returned socket is not dropped before.
 fn refusing() -> SocketAddr {

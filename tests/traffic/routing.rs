@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::gateway::Gateway;
 use crate::support::names;
 use crate::support::origin::Origin;
+
+use super::Gateway;
 
 /// The request line's target as the origin saw it.
 fn target(answer: &Value) -> &str {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::gateway::Gateway;
 use crate::support::wait::PATIENCE;
+
+use super::Gateway;
 
 /// More than all kernel buffers between a client and an origin together.
 const LARGE: usize = 64 << 20;
@@ -17,160 +18,152 @@ const LARGE: usize = 64 << 20;
 /// for what it counts, not for how long it took.
 const STALL: Duration = Duration::from_millis(300);
 
-/// A gateway, and the socket of the origin behind its path `/a`.
-fn served() -> (Gateway, TcpListener) {
-    let (gateway, origin) = (Gateway::start(), TcpListener::bind("127.0.0.1:0").unwrap());
-    gateway.serve("a", origin.local_addr().unwrap());
-    (gateway, origin)
+const CHUNKED: &str = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// An upload of [`LARGE`] bytes, of which none are sent yet.
+fn large_upload() -> String {
+    format!("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: {LARGE}\r\n\r\n")
+}
+
+/// A request on its way through a gateway: who sent it, and the origin, which has read its head.
+struct Exchange {
+    client: Client,
+    origin: Client,
+    head: String,
+    gateway: Gateway,
+}
+
+impl Exchange {
+    /// What `request` says is sent to an origin behind the path `/a`.
+    fn begin(request: &str) -> Self {
+        let (gateway, origin) = (Gateway::start(), TcpListener::bind("127.0.0.1:0").unwrap());
+        gateway.serve("a", origin.local_addr().unwrap());
+        Self::through(gateway, &origin, request)
+    }
+
+    fn through(gateway: Gateway, origin: &TcpListener, request: &str) -> Self {
+        let mut client = gateway.client();
+        client.send(request).unwrap();
+        let mut origin = Client::accept(origin).unwrap();
+        let head = origin.read_only_head().unwrap();
+        Self {
+            client,
+            origin,
+            head,
+            gateway,
+        }
+    }
 }
 
 #[test]
 fn an_upload_arrives_while_it_is_sent() {
-    let (gateway, origin) = served();
-    let mut client = gateway.client();
-    client
-        .send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        .unwrap();
-    let mut origin = Client::accept(&origin).unwrap();
-    assert!(
-        origin
-            .read_only_head()
-            .unwrap()
-            .starts_with("POST / HTTP/1.1\r\n")
-    );
-    assert_eq!(origin.read_exact(10).unwrap(), b"5\r\nfirst\r\n");
-    client.send("4\r\nlast\r\n0\r\n\r\n").unwrap();
-    assert_eq!(origin.read_exact(14).unwrap(), b"4\r\nlast\r\n0\r\n\r\n");
-    origin.send("HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-    assert_eq!(client.read().unwrap().status, 204);
+    let mut x = Exchange::begin(&format!("{CHUNKED}5\r\nfirst\r\n"));
+    assert!(x.head.starts_with("POST / HTTP/1.1\r\n"));
+    assert_eq!(x.origin.read_exact(10).unwrap(), b"5\r\nfirst\r\n");
+    x.client.send("4\r\nlast\r\n0\r\n\r\n").unwrap();
+    assert_eq!(x.origin.read_exact(14).unwrap(), b"4\r\nlast\r\n0\r\n\r\n");
+    x.origin.send("HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    assert_eq!(x.client.read().unwrap().status, 204);
 }
 
 #[test]
 fn a_download_arrives_while_it_is_sent() {
-    let (gateway, origin) = served();
-    let mut client = gateway.client();
-    client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    let mut origin = Client::accept(&origin).unwrap();
-    origin.read_only_head().unwrap();
-    origin
+    let mut x = Exchange::begin(GET);
+    x.origin
         .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst")
         .unwrap();
-    assert!(client.read_only_head().unwrap().starts_with("HTTP/1.1 200"));
-    assert_eq!(client.read_exact(5).unwrap(), b"first");
-    origin.send("last").unwrap();
-    assert_eq!(client.read_exact(4).unwrap(), b"last");
+    assert!(
+        x.client
+            .read_only_head()
+            .unwrap()
+            .starts_with("HTTP/1.1 200")
+    );
+    assert_eq!(x.client.read_exact(5).unwrap(), b"first");
+    x.origin.send("last").unwrap();
+    assert_eq!(x.client.read_exact(4).unwrap(), b"last");
 }
 
 #[test]
 fn both_directions_flow_at_the_same_time() {
-    let (gateway, origin) = served();
-    let mut client = gateway.client();
-    client
-        .send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .unwrap();
-    let mut origin = Client::accept(&origin).unwrap();
-    origin.read_only_head().unwrap();
-    origin
+    let mut x = Exchange::begin(CHUNKED);
+    x.origin
         .send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n")
         .unwrap();
-    client.read_only_head().unwrap();
+    x.client.read_only_head().unwrap();
     for letter in ["a", "b", "c"] {
-        client.send(format!("1\r\n{letter}\r\n")).unwrap();
+        x.client.send(format!("1\r\n{letter}\r\n")).unwrap();
         let expected = format!("1\r\n{letter}\r\n");
-        assert_eq!(origin.read_exact(6).unwrap(), expected.as_bytes());
-        origin.send(letter).unwrap();
-        assert_eq!(client.read_exact(1).unwrap(), letter.as_bytes());
+        assert_eq!(x.origin.read_exact(6).unwrap(), expected.as_bytes());
+        x.origin.send(letter).unwrap();
+        assert_eq!(x.client.read_exact(1).unwrap(), letter.as_bytes());
     }
-    client.send("0\r\n\r\n").unwrap();
-    assert_eq!(origin.read_exact(5).unwrap(), b"0\r\n\r\n");
+    x.client.send("0\r\n\r\n").unwrap();
+    assert_eq!(x.origin.read_exact(5).unwrap(), b"0\r\n\r\n");
 }
 
 #[test]
 fn an_origin_that_does_not_read_stops_its_client() {
-    let (gateway, origin) = served();
-    let mut client = gateway.client();
-    let head = format!("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: {LARGE}\r\n\r\n");
-    client.send(head).unwrap();
-    let mut origin = Client::accept(&origin).unwrap();
-    origin.read_only_head().unwrap();
+    let mut x = Exchange::begin(&large_upload());
     let body: Vec<u8> = (0..=250).cycle().take(LARGE).collect();
-    let taken = client.send_until_stalled(&body, STALL).unwrap();
+    let taken = x.client.send_until_stalled(&body, STALL).unwrap();
     assert!(taken < LARGE, "the gateway took a body that nobody reads");
     let reading = std::thread::spawn(move || {
-        let received = origin.read_exact(LARGE).unwrap();
-        origin
+        let received = x.origin.read_exact(LARGE).unwrap();
+        x.origin
             .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .unwrap();
         received
     });
-    client.send(&body[taken..]).unwrap();
-    assert_eq!(client.read().unwrap().status, 200);
+    x.client.send(&body[taken..]).unwrap();
+    assert_eq!(x.client.read().unwrap().status, 200);
     assert!(reading.join().unwrap() == body);
 }
 
 #[test]
 fn a_client_that_does_not_read_stops_its_origin() {
-    let (gateway, origin) = served();
-    let mut client = gateway.client();
-    client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    let mut origin = Client::accept(&origin).unwrap();
-    origin.read_only_head().unwrap();
-    origin
+    let mut x = Exchange::begin(GET);
+    x.origin
         .send(format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"
         ))
         .unwrap();
     let body: Vec<u8> = (0..=250).cycle().take(LARGE).collect();
-    let taken = origin.send_until_stalled(&body, STALL).unwrap();
+    let taken = x.origin.send_until_stalled(&body, STALL).unwrap();
     assert!(taken < LARGE, "the gateway took a body that nobody reads");
-    let reading = std::thread::spawn(move || client.read().unwrap().body);
-    origin.send(&body[taken..]).unwrap();
+    let reading = std::thread::spawn(move || x.client.read().unwrap().body);
+    x.origin.send(&body[taken..]).unwrap();
     assert!(reading.join().unwrap() == body);
 }
 
 #[test]
 fn a_client_that_goes_away_ends_its_origin_s_work() {
-    let (gateway, origin) = served();
-    let mut client = gateway.client();
-    client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    let mut origin = Client::accept(&origin).unwrap();
-    origin.read_only_head().unwrap();
-    drop(client);
-    assert!(origin.is_closed());
+    let mut x = Exchange::begin(GET);
+    drop(x.client);
+    assert!(x.origin.is_closed());
 }
 
 #[test]
 fn an_answer_before_the_end_of_an_upload_reaches_the_client() {
-    let (gateway, origin) = served();
-    let mut client = gateway.client();
-    client
-        .send(format!(
-            "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: {LARGE}\r\n\r\nabc"
-        ))
-        .unwrap();
-    let mut origin = Client::accept(&origin).unwrap();
-    origin.read_only_head().unwrap();
-    origin
+    let mut x = Exchange::begin(&(large_upload() + "abc"));
+    x.origin
         .send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
         .unwrap();
-    let answer = client.read().unwrap();
+    let answer = x.client.read().unwrap();
     assert_eq!((answer.status, &*answer.text()), (403, "no"));
 }
 
 #[test]
 fn a_response_that_breaks_off_is_not_passed_off_as_whole() {
-    let (gateway, origin) = served();
     for head in [
         "Content-Length: 100\r\n\r\npart",
         "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
     ] {
-        let mut client = gateway.client();
-        client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-        let mut origin = Client::accept(&origin).unwrap();
-        origin.read_only_head().unwrap();
-        origin.send(format!("HTTP/1.1 200 OK\r\n{head}")).unwrap();
-        drop(origin);
-        assert!(client.read().is_err(), "{head:?}");
+        let mut x = Exchange::begin(GET);
+        x.origin.send(format!("HTTP/1.1 200 OK\r\n{head}")).unwrap();
+        drop(x.origin);
+        assert!(x.client.read().is_err(), "{head:?}");
     }
 }
 
@@ -179,12 +172,9 @@ fn a_pool_s_slot_is_given_back_when_a_client_goes_away() {
     let (gateway, origin) = (Gateway::start(), TcpListener::bind("127.0.0.1:0").unwrap());
     let address = origin.local_addr().unwrap();
     gateway.balance("a", json!({"algorithm": "least_connections"}), &[address]);
-    let in_flight = || gateway.status()["endpoints"][0]["in_flight"].as_u64();
-    let mut client = gateway.client();
-    client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    let mut accepted = Client::accept(&origin).unwrap();
-    accepted.read_only_head().unwrap();
+    let x = Exchange::through(gateway, &origin, GET);
+    let in_flight = || x.gateway.status()["endpoints"][0]["in_flight"].as_u64();
     assert_eq!(in_flight(), Some(1));
-    drop(client);
+    drop(x.client);
     crate::support::wait::until(PATIENCE, "the slot is free", || in_flight() == Some(0));
 }

@@ -1,14 +1,12 @@
 //! From an operation's path to the pattern that takes its requests and the path that is sent on.
 //!
-//! Patterns are written in the normal form in which the table sees a request's path: percent-encoded
-//! characters decoded, unless they are reserved (RFC 3986 §2.2).
+//! Patterns are written in the normal form in which the table sees a request's path: see
+//! [`percent::decode`].
 
 use super::openapi::Operation;
-use super::percent::{Unit, encode, escaped, units};
+use super::percent::encode;
+use crate::model::percent;
 use crate::model::{Invalid, PathPattern};
-
-/// Characters that keep their percent-encoding in the normal form.
-const RESERVED: &[u8] = b"!*'();:@&=+$,/?%#[]";
 
 /// Where an operation's requests come in, and what replaces the matched path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,17 +108,10 @@ fn parts(path: &str) -> Vec<Part> {
     parts
 }
 
-/// A literal of a template in normal form.
+/// A literal of a template in normal form. `?` and `#` would end a path, so that they mean themselves.
 fn normalise(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    for unit in units(text) {
-        match unit {
-            Unit::Escaped(byte) if RESERVED.contains(&byte) => out.extend(escaped(byte).bytes()),
-            Unit::Plain(byte @ (b'?' | b'#')) => out.extend(escaped(byte).bytes()),
-            Unit::Plain(byte) | Unit::Escaped(byte) => out.push(byte),
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+    let path = encode(text, |byte| !matches!(byte, b'?' | b'#'));
+    String::from_utf8(percent::decode(path.as_bytes())).unwrap_or(path)
 }
 
 /// A service's name as a segment of a path in normal form.
@@ -167,6 +158,8 @@ mod tests {
             (("s", "/$metadata"), ("=/s/$metadata", "/$metadata")),
             (("s", "/a{b"), ("=/s/a{b", "/a%7Bb")),
             (("s", "/{}"), ("=/s/{}", "/%7B%7D")),
+            (("s", "/%%34%31"), ("=/s/%%341", "/%%341")),
+            (("s", "/%2%65"), ("=/s/%2%65", "/%2%65")),
         ];
         for ((name, path), (pattern, rewrite)) in pairs {
             assert_eq!(way(name, path), (pattern.to_owned(), rewrite.to_owned()));

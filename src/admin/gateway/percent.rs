@@ -37,7 +37,7 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 /// Writes `byte` as `%XX`, in upper case (RFC 3986 §6.2.2.1).
-pub(super) fn escaped(byte: u8) -> String {
+fn escaped(byte: u8) -> String {
     format!("%{byte:02X}")
 }
 

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::schema::{Document, FormError, Schema, Schemas};
+use super::schema::{Document, FormError, Schema};
 use crate::admin::json::BODY_BYTES_MAX;
 
 /// What a body was written as.
@@ -18,27 +18,19 @@ pub(super) enum Input {
 }
 
 impl Input {
-    /// The document, by the schema of what is written. A plugin's is that of the plugin it names;
-    /// where it names none, that of `stored`.
+    /// The document, by the schema of what is written; `stored` is what it is to be merged into.
     ///
     /// # Errors
     /// A form of too many arguments.
     pub(super) fn document(
         self,
         schema: &Schema,
-        stored: Option<&str>,
+        stored: Option<&Document>,
     ) -> Result<Document, Failure> {
-        let form = match self {
-            Self::Document(document) => return Ok(document),
-            Self::Form(form) => form,
-        };
-        let named = form.iter().find(|(name, _)| name == "name");
-        let plugin = named.map(|(_, value)| value.as_str()).or(stored);
-        let plugin = plugin.filter(|_| &*schema.name == "plugins");
-        let schema = plugin
-            .and_then(|name| Schemas::all().plugin(name))
-            .unwrap_or(schema);
-        schema.infer(&form).map_err(Failure::from)
+        match self {
+            Self::Document(document) => Ok(document),
+            Self::Form(form) => schema.infer(&form, stored).map_err(Failure::from),
+        }
     }
 }
 

@@ -465,12 +465,11 @@ fn planned<T>(
     })
 }
 
-/// Merges a body into an entity; a form of a plugin's is read by its own schema.
+/// Merges a body into an entity.
 fn patch(writer: &Writer<'_>, entity: &Arc<Entity>, input: Input) -> Result<Write, Failure> {
-    let plugin = entity.as_kind::<crate::model::Plugin>();
-    let plugin = plugin.map(|plugin| plugin.name.as_str());
-    let input = input.document(writer.collection.schema(), plugin)?;
-    writer.update(entity, input)
+    let stored = lens::document(writer.collection, entity);
+    let input = input.document(writer.collection.schema(), Some(&stored))?;
+    writer.update(entity, &stored, input)
 }
 
 /// Makes the parent that a child has none of, and has the child name it.

@@ -113,11 +113,16 @@ impl Writer<'_> {
         Some(found)
     }
 
-    /// PATCH.
+    /// PATCH: `stored` is the document of `before`.
     ///
     /// # Errors
     /// As [`Writer::insert`].
-    pub(super) fn update(&self, before: &Arc<Entity>, input: Document) -> Result<Write, Failure> {
+    pub(super) fn update(
+        &self,
+        before: &Arc<Entity>,
+        stored: &Document,
+        input: Document,
+    ) -> Result<Write, Failure> {
         let ttl = if input.contains_key("ttl") {
             self.ttl(&input)?
         } else {
@@ -129,8 +134,7 @@ impl Writer<'_> {
             Secret::Kept
         };
         let names = input.get("snis").cloned();
-        let stored = lens::document(self.collection, before);
-        let mut document = self.complete(Operation::Update, input, Some(&stored))?;
+        let mut document = self.complete(Operation::Update, input, Some(stored))?;
         if self.collection.kind == Kind::Certificate && names.is_none() {
             document.insert("snis".into(), json!(self.view.server_names(before)));
         }

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::admin::page::{self, Page};
 use crate::admin::problem::{Details, Flaw, Reason};
-use crate::model::{Entity, Kind, Name, NamespaceRef, Revision, Tag};
+use crate::model::{Entity, EntityRef, Kind, Name, NamespaceRef, Revision, Snapshot, Tag};
 use crate::registry::{self, Filter};
 
 use super::apply::{Batch, Done, Framing, Mode, apply};
-use super::operation::{Effect, Operation, Verb, View, missing};
+use super::operation::{Address, Effect, Operation, Verb, View, missing};
 use super::query::Query;
 use super::{Call, Reply, convert};
 
@@ -30,8 +30,8 @@ struct List {
 pub(super) async fn list(call: Call, kind: Kind) -> Result<Reply, Details> {
     let query = &call.query;
     let page = Page::parse(kind, query.value("limit"), query.value("cursor"))?;
-    let filter = filter(query)?;
     let snapshot = call.native.registry.snapshot();
+    let filter = filter(kind, query, &snapshot)?;
     let found = registry::page(&snapshot, kind, &filter, page.after, page.limit);
     let list = List {
         items: found
@@ -45,15 +45,39 @@ pub(super) async fn list(call: Call, kind: Kind) -> Result<Reply, Details> {
     Ok(Reply::json(StatusCode::OK, &list).at_revision(snapshot.revision()))
 }
 
-fn filter(query: &Query) -> Result<Filter, Details> {
+fn filter(kind: Kind, query: &Query, snapshot: &Snapshot) -> Result<Filter, Details> {
     let wrong = |error: crate::model::Invalid| Details::new(Reason::Parameter, error.why);
     let tags = query.value("tags").map_or(Ok(Vec::new()), |tags| {
         tags.split(',').map(str::parse::<Tag>).collect()
     });
+    let namespace = namespace(query)?.map(NamespaceRef::from);
     Ok(Filter {
-        namespace: namespace(query)?.map(NamespaceRef::from),
+        mentions: mentioned(kind, query, namespace.as_ref(), snapshot)?,
+        namespace,
         tags: tags.map_err(wrong)?,
     })
+}
+
+/// The entities that a list is narrowed by, in parameters that are called like the kind's references.
+fn mentioned(
+    kind: Kind,
+    query: &Query,
+    namespace: Option<&NamespaceRef>,
+    snapshot: &Snapshot,
+) -> Result<Vec<EntityRef>, Details> {
+    let namespace = namespace.map_or(NamespaceRef::DEFAULT, NamespaceRef::as_str);
+    let view = View::new(snapshot);
+    let find = |(field, to, text): (&str, Kind, &str)| {
+        let address = Address::from(text);
+        let entity = view.find(to, namespace, &address);
+        entity.map(|entity| entity.at()).ok_or_else(|| {
+            let detail = format!("{field}: {}", missing(to, namespace, &address).detail);
+            Details::new(Reason::Parameter, detail)
+        })
+    };
+    let references = convert::traits(kind).references.iter();
+    let asked = references.filter_map(|(field, to)| Some((*field, *to, query.value(field)?)));
+    asked.map(find).collect()
 }
 
 /// The namespace that a URL names.

@@ -39,7 +39,7 @@ use super::status::Observe;
 use explain::Explain;
 use operation::{Address, Guard, Tags};
 use query::Query;
-use routes::{Route, Served};
+use routes::Served;
 
 /// The revision that an answer speaks of.
 pub static CONFIG_REVISION: HeaderName = HeaderName::from_static("x-config-revision");
@@ -120,20 +120,20 @@ async fn answer(
 ) -> Result<Reply, Details> {
     let params =
         params.map_err(|rejection| Details::new(Reason::Parameter, rejection.body_text()))?;
-    let call = Call::read(native, served.route, &params, request).await?;
+    let call = Call::read(native, served, &params, request).await?;
     served.run(call).await
 }
 
 impl Call {
     async fn read(
         native: Arc<Native>,
-        route: &Route,
+        served: &Served,
         params: &RawPathParams,
         request: Request,
     ) -> Result<Self, Details> {
         let (head, body) = request.into_parts();
-        let query = Query::parse(&head.uri, &route.query_names())?;
-        let body = if route.takes_body() {
+        let query = Query::parse(&head.uri, &served.query_names())?;
+        let body = if served.route.takes_body() {
             json::read(&head.headers, body).await?
         } else {
             Value::Null

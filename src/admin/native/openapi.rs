@@ -140,7 +140,7 @@ fn parameters(served: &Served) -> Vec<Value> {
         json!({"name": "entity", "in": "path", "required": true, "description": about,
                "schema": schema})
     });
-    let declared = served.route.parameters.iter().map(parameter);
+    let declared = served.parameters().map(|declared| parameter(&declared));
     entity.into_iter().chain(declared).collect()
 }
 

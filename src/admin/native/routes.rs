@@ -14,6 +14,7 @@ use crate::admin::problem::{Details, Reason};
 use crate::admin::status::Status;
 use crate::model::Kind;
 
+use super::convert::traits;
 use super::explain::{Answer, Asked};
 use super::reports::{Liveness, Readiness};
 use super::transaction::{Outcome, Transaction};
@@ -150,6 +151,14 @@ const ONLY_NAMESPACE: Parameter = Parameter {
     about: "Only entities of this namespace; kinds without namespaces are not narrowed.",
     schema: || json!({"type": "string", "minLength": 1}),
 };
+/// Stands for the kind's own fields that mention other entities.
+const REFERENCE: Parameter = Parameter {
+    name: "{reference}",
+    place: Place::Query,
+    about: "Only entities that mention this one, by id or name; names are looked up in the \
+            namespace, or in `default`.",
+    schema: || json!({"type": "string", "minLength": 1}),
+};
 const NAMESPACE: Parameter = Parameter {
     name: "namespace",
     place: Place::Query,
@@ -184,7 +193,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "list",
         summary: "List {plural}, ordered by id",
         need: Need::Read,
-        parameters: &[LIMIT, CURSOR, TAGS, ONLY_NAMESPACE],
+        parameters: &[LIMIT, CURSOR, TAGS, ONLY_NAMESPACE, REFERENCE],
         body: Content::Nothing,
         answers: &[(200, "One page.", Content::Json(Shape::List))],
         refusals: &[],
@@ -386,15 +395,6 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 impl Route {
-    pub(super) fn query_names(&self) -> Vec<&'static str> {
-        let query = |parameter: &&Parameter| parameter.place == Place::Query;
-        self.parameters
-            .iter()
-            .filter(query)
-            .map(|parameter| parameter.name)
-            .collect()
-    }
-
     pub(super) const fn takes_body(&self) -> bool {
         !matches!(self.body, Content::Nothing)
     }
@@ -447,6 +447,26 @@ impl Served {
             kind: Some(kind),
             run: Bound::Each(run, kind),
         }
+    }
+
+    /// The route's parameters, [`REFERENCE`] once for every reference that the kind has.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = Parameter> {
+        let references = self.kind.map_or(&[][..], |kind| traits(kind).references);
+        let named = |(name, _): &(&'static str, Kind)| Parameter { name, ..REFERENCE };
+        let all = self.route.parameters.iter();
+        all.flat_map(move |parameter| -> Vec<Parameter> {
+            match parameter.name {
+                name if name == REFERENCE.name => references.iter().map(named).collect(),
+                _ => vec![*parameter],
+            }
+        })
+    }
+
+    pub(super) fn query_names(&self) -> Vec<&'static str> {
+        self.parameters()
+            .filter(|parameter| parameter.place == Place::Query)
+            .map(|parameter| parameter.name)
+            .collect()
     }
 
     pub(super) fn run(&self, call: Call) -> Answered {

@@ -197,10 +197,14 @@ impl Setup {
     fn start(self) -> Gateway {
         let (hold, held) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
         let names = Arc::new(Names::default());
-        let app = |_| Probe {
+        let probe = |_| Probe {
             hold: hold.clone(),
             held: held.clone(),
             origin: self.origin,
+        };
+        let app = |worker| App {
+            proxy: probe(worker),
+            lane: None,
         };
         let scratch = tempfile::tempdir().unwrap();
         let trust = TrustStore::prepare(None, scratch.path()).unwrap();

@@ -24,11 +24,23 @@ pub(super) struct Directory {
 impl Directory {
     /// Makes and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::locked(path).map_err(|failure| failure.at(path))
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(Failure::from)
+            .and_then(|()| Self::locked(path))
+            .map_err(|failure| failure.at(path))
+    }
+
+    /// Locks it where it holds a registry; makes nothing.
+    pub(super) fn existing(path: &Path) -> Result<Option<Self>, StoreError> {
+        let locked = match path.join(FILE).try_exists() {
+            Ok(true) => Self::locked(path).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        locked.map_err(|failure| failure.at(path))
     }
 
     fn locked(path: &Path) -> Result<Self, Failure> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let handle = File::open(path)?;
         match handle.try_lock() {
             Ok(()) => Ok(Self {

@@ -66,7 +66,11 @@ fn yaml(text: &str) -> Result<Value, String> {
         budget: serde_saphyr::budget! { max_events: 20_000_000, max_nodes: 10_000_000 }
     };
     let read = serde_saphyr::from_str_with_options(text, options);
-    read.map_err(|error| error.to_string())
+    // One line, without a piece of the text: it may hold keys.
+    read.map_err(|error: serde_saphyr::Error| {
+        let text = error.without_snippet().to_string();
+        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    })
 }
 
 /// Takes a document apart. Names and numbers are not judged yet.

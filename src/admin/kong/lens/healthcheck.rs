@@ -42,7 +42,7 @@ fn active(check: Option<&ActiveCheck>) -> Value {
         "timeout": seconds(check.map_or(Duration::from_secs(1), |check| check.timeout)),
         "concurrency": check.map_or(10, |check| check.concurrency),
         "http_path": check.map_or("/", |check| &check.path),
-        "https_verify_certificate": true,
+        "https_verify_certificate": check.is_none_or(|check| check.tls_verify),
         "https_sni": null,
         "headers": null,
         "healthy": {
@@ -134,6 +134,7 @@ fn read_active(record: &Document, empty: &Document) -> Result<Option<ActiveCheck
         timeout,
         concurrency: record.whole("concurrency").unwrap_or(u16::MAX),
         thresholds: thresholds(healthy, unhealthy)?,
+        tls_verify: record.flag("https_verify_certificate").unwrap_or(true),
         ..ActiveCheck::default()
     }))
 }

@@ -91,10 +91,10 @@ pub(super) fn spec(
     if !unchanged("paths") {
         spec.paths = patterns::<PathPattern>(document, "paths")?;
     }
-    spec.hosts = patterns::<HostPattern>(document, "hosts")?;
-    spec.snis = patterns::<HostPattern>(document, "snis")?;
+    spec.hosts = patterns::<HostPattern>(document, "hosts")?.into();
+    spec.snis = patterns::<HostPattern>(document, "snis")?.into();
     spec.methods = MethodSet::try_from(document.texts("methods"))?;
-    spec.headers = read_headers(document)?;
+    spec.headers = read_headers(document)?.into();
     spec.stream = stream(document)?;
     spec.strip_path = document.flag("strip_path").unwrap_or(true);
     spec.preserve_host = document.flag("preserve_host").unwrap_or(false);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Schema;
-use super::check::{Check, FieldPath, Named};
+use super::check::{Check, Conditional, FieldPath, Named};
 use super::field::{Field, Foreign, Limits, Meaning, Patterns, Record, Shape, Shorthand};
 use super::pattern::Pattern;
 use super::rule::Rule;
@@ -215,16 +215,6 @@ struct RawMatch {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConditional {
-    if_field: String,
-    if_match: RawMatch,
-    then_field: String,
-    then_match: RawMatch,
-    then_err: Option<Box<str>>,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RawCheck {
     AtLeastOneOf(Vec<String>),
@@ -237,6 +227,15 @@ enum RawCheck {
         rule: Named,
         field_sources: Vec<String>,
     },
+}
+
+#[derive(Deserialize)]
+struct RawConditional {
+    if_field: String,
+    if_match: RawMatch,
+    then_field: String,
+    then_match: RawMatch,
+    then_err: Option<Box<str>>,
 }
 
 /// Tells an explicit null from an absent key.
@@ -441,7 +440,7 @@ fn check(raw: RawCheck) -> Result<Check, String> {
         RawCheck::MutuallyExclusive(names) => Check::MutuallyExclusive(paths(names)),
         RawCheck::MutuallyRequired(names) => Check::MutuallyRequired(paths(names)),
         RawCheck::Distinct(names) => Check::Distinct(paths(names)),
-        RawCheck::Conditional(raw) => Check::Conditional(Box::new(super::check::Conditional {
+        RawCheck::Conditional(raw) => Check::Conditional(Box::new(Conditional {
             condition: FieldPath::parse(&raw.if_field),
             holds: limits(raw.if_match.limits, raw.if_match.elements)?,
             consequence: FieldPath::parse(&raw.then_field),

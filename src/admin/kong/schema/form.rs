@@ -1,7 +1,4 @@
-//! Forms: names and texts that become a document by the schema of what is written.
-//!
-//! A name is a path: `config.minute`, `headers.x-a`, `paths[]`, `hosts[1]` (counted from 1),
-//! `config.limits[sms].minute`. A name that is repeated is a list.
+//! Forms: arguments with nested names, whose values' types only the schema knows.
 
 use std::collections::BTreeMap;
 
@@ -10,264 +7,267 @@ use serde_json::{Map, Number, Value};
 use super::field::{Field, Record, Shape};
 use super::{Document, Schema};
 
-/// The most arguments that a form may have.
+/// The most arguments of one form.
 pub const ARGUMENTS_MAX: usize = 1000;
 
-/// The deepest path that a name may be.
+/// The most levels that a name may lead down; deeper ones are names of no field.
 const DEPTH_MAX: usize = 16;
 
-/// Why a form is not read.
+/// Why a form is no document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
     #[error("Too many arguments")]
     TooManyArguments,
 }
 
-/// What a form says at one place: texts, and what lies below. Keys of a list are its numbers.
-#[derive(Debug, Default)]
-struct Node {
-    texts: Vec<String>,
-    below: BTreeMap<Step, Self>,
-}
-
-/// One step of a path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    /// `[]`: behind all that is there.
-    Next,
-    /// `[1]`
-    Number(u32),
-    Name(String),
-}
-
 impl Schema {
-    /// The document that a form means. Texts become what their fields hold, where they can be read
-    /// so; an empty one is null; a scalar for a list is a list of one.
+    /// The document that a form says: `a.b`, `a[b]`, `a[]`, `a[1]` and repeated names nest, and values
+    /// become what their fields hold. Names and values are already percent-decoded.
+    ///
+    /// For a plugin, `stored` tells its name where the form does not.
     ///
     /// # Errors
-    /// [`FormError::TooManyArguments`] beyond [`ARGUMENTS_MAX`].
-    pub fn infer(&self, form: &[(String, String)]) -> Result<Document, FormError> {
+    /// Where there are more than [`ARGUMENTS_MAX`] arguments.
+    pub fn infer(
+        &self,
+        form: &[(String, String)],
+        stored: Option<&Document>,
+    ) -> Result<Document, FormError> {
         if form.len() > ARGUMENTS_MAX {
             return Err(FormError::TooManyArguments);
         }
         let mut root = Node::default();
-        for (name, text) in form {
-            root.put(&steps(name), text);
+        for (name, value) in form {
+            root.insert(&steps(name), value);
         }
-        let said = root.below.into_iter();
-        let typed = said.map(|(step, node)| {
-            let name = step.text();
-            let value = self.record.infer_field(&name, node);
-            (name, value)
-        });
-        Ok(typed.collect())
+        let named = root.fields.get("name").and_then(|node| node.values.last());
+        let named = named.map(|name| ("name".to_owned(), Value::from(&**name)));
+        let judging = self
+            .of_plugin(&named.into_iter().collect(), stored)
+            .unwrap_or(self);
+        let mut document = root.infer_fields(|name| judging.record.or_shorthand(name));
+        if judging.ttl {
+            document.entry("ttl").and_modify(infer_number);
+        }
+        Ok(document)
     }
 }
 
-impl Step {
-    fn text(self) -> String {
-        match self {
-            Self::Next => String::new(),
-            Self::Number(number) => number.to_string(),
-            Self::Name(name) => name,
-        }
-    }
+/// One step down a name.
+#[derive(Debug, PartialEq, Eq)]
+enum Step<'n> {
+    Field(&'n str),
+    /// `[3]`: that element.
+    Item(u32),
+    /// `[]`: one more element.
+    Next,
 }
 
-/// `a.b[c][1][]` step by step. What is beyond [`DEPTH_MAX`] belongs to the last name.
-fn steps(name: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for part in name.splitn(DEPTH_MAX, '.') {
-        let (first, brackets) = part.split_once('[').unwrap_or((part, ""));
-        steps.push(Step::Name(first.to_owned()));
-        let inner = brackets.split('[').filter(|_| !brackets.is_empty());
-        for inner in inner.take(DEPTH_MAX) {
-            let inner = inner.strip_suffix(']').unwrap_or(inner);
-            steps.push(match inner.parse() {
-                _ if inner.is_empty() => Step::Next,
-                Ok(number) => Step::Number(number),
-                Err(_) => Step::Name(inner.to_owned()),
-            });
-        }
+/// `config.limits[sms].minute` as steps; a name of another form is one step.
+fn steps(name: &str) -> Vec<Step<'_>> {
+    let parts: Option<Vec<_>> = name.split('.').map(bracketed).collect();
+    let steps: Vec<_> = parts.into_iter().flatten().flatten().collect();
+    if steps.is_empty() || steps.len() > DEPTH_MAX {
+        return vec![Step::Field(name)];
     }
     steps
 }
 
-impl Node {
-    fn put(&mut self, steps: &[Step], text: &str) {
-        match steps {
-            [] | [Step::Next] => self.texts.push(text.to_owned()),
-            [first, rest @ ..] => self.below.entry(first.clone()).or_default().put(rest, text),
-        }
+/// `paths[1]` as a field and an element.
+fn bracketed(part: &str) -> Option<Vec<Step<'_>>> {
+    let (field, mut rest) = part.split_at(part.find('[').unwrap_or(part.len()));
+    if field.is_empty() {
+        return None;
     }
-
-    /// The parts of a list: those that have numbers, in order, then those without.
-    fn items(self) -> Vec<Self> {
-        let numbered = self.below.into_values();
-        let plain = self.texts.into_iter().map(|text| Self {
-            texts: vec![text],
-            below: BTreeMap::new(),
+    let mut steps = vec![Step::Field(field)];
+    while !rest.is_empty() {
+        let (inner, behind) = rest.strip_prefix('[')?.split_once(']')?;
+        steps.push(match inner.parse() {
+            Ok(n) => Step::Item(n),
+            Err(_) if inner.is_empty() => Step::Next,
+            Err(_) => Step::Field(inner),
         });
-        numbered.chain(plain).collect()
+        rest = behind;
+    }
+    Some(steps)
+}
+
+/// What a form says of one name.
+#[derive(Debug, Default)]
+struct Node<'f> {
+    values: Vec<&'f str>,
+    items: BTreeMap<u32, Self>,
+    fields: BTreeMap<String, Self>,
+}
+
+impl<'f> Node<'f> {
+    fn insert(&mut self, steps: &[Step<'_>], value: &'f str) {
+        let Some((first, rest)) = steps.split_first() else {
+            return self.values.push(value);
+        };
+        let child = match first {
+            Step::Field(name) => self.fields.entry((*name).to_owned()).or_default(),
+            Step::Item(n) => self.items.entry(*n).or_default(),
+            Step::Next => {
+                let last = self.items.last_key_value().map_or(0, |(n, _)| *n);
+                self.items.entry(last.saturating_add(1)).or_default()
+            }
+        };
+        child.insert(rest, value);
     }
 
-    /// What a form says of a field that no schema knows: text as it stands.
-    fn plain(self) -> Value {
-        if !self.below.is_empty() {
-            let fields = self
-                .below
-                .into_iter()
-                .map(|(step, node)| (step.text(), node.plain()));
-            return Value::Object(fields.collect());
+    fn infer_fields<'s>(&self, field: impl Fn(&str) -> Option<&'s Field>) -> Document {
+        let infer = |(name, node): (&String, &Self)| (name.clone(), node.infer(field(name)));
+        self.fields.iter().map(infer).collect()
+    }
+
+    fn infer(&self, field: Option<&Field>) -> Value {
+        let shape = field.map(|field| &field.shape);
+        let element = match shape {
+            Some(Shape::Array(element) | Shape::Set(element)) => Some(&**element),
+            _ => None,
+        };
+        if !self.fields.is_empty() {
+            let inner = self.infer_record(shape);
+            return if element.is_some() {
+                Value::Array(vec![inner])
+            } else {
+                inner
+            };
         }
-        let mut texts = self.texts;
-        match texts.len() {
-            1 => texts.remove(0).into(),
-            _ => texts.into(),
+        let listed = !self.items.is_empty() || self.values.len() > 1;
+        match self.values.first() {
+            Some(only) if !listed => infer_scalar(field, element, only),
+            _ => {
+                let values = self.values.iter().map(|text| scalar(element, text));
+                let items = self.items.values().map(|node| node.infer(element));
+                values.chain(items).collect()
+            }
         }
+    }
+
+    fn infer_record(&self, shape: Option<&Shape>) -> Value {
+        let fields: Map<_, _> = match shape {
+            Some(Shape::Record(record)) => self.infer_fields(|name| record.or_shorthand(name)),
+            Some(Shape::Map(parts)) => self.infer_fields(|_| Some(&parts.1)),
+            // Elements may be records that are written as one: `sources.ip=…`.
+            Some(Shape::Array(element) | Shape::Set(element)) => {
+                return self.infer_record(Some(&element.shape));
+            }
+            _ => self.infer_fields(|_| None),
+        };
+        fields.into()
     }
 }
 
 impl Record {
-    fn infer_field(&self, name: &str, node: Node) -> Value {
-        let known = self.field(name);
-        let shorthand = self.shorthands.iter().map(|shorthand| &shorthand.field);
-        let known = known.or_else(|| shorthand.into_iter().find(|field| *field.name == *name));
-        match known {
-            Some(field) => field.infer(node),
-            None => node.plain(),
-        }
+    fn or_shorthand(&self, name: &str) -> Option<&Field> {
+        let shorthand = || self.shorthands.iter().find(|it| *it.field.name == *name);
+        self.field(name).or_else(|| shorthand().map(|it| &it.field))
     }
 }
 
-impl Field {
-    fn infer(&self, node: Node) -> Value {
-        match &self.shape {
-            Shape::Array(element) | Shape::Set(element) => {
-                if node.below.is_empty() && matches!(&*node.texts, [only] if only.is_empty()) {
-                    return Value::Null;
-                }
-                node.items()
-                    .into_iter()
-                    .map(|item| element.infer(item))
-                    .collect()
-            }
-            Shape::Map(parts) => named(node, |_, node| parts.1.infer(node)),
-            Shape::Record(record) => named(node, |name, node| record.infer_field(name, node)),
-            Shape::Foreign(_) => named(node, |_, node| node.plain()),
-            Shape::Text | Shape::Integer | Shape::Number | Shape::Boolean => {
-                self.infer_scalar(node)
-            }
-        }
-    }
-
-    fn infer_scalar(&self, mut node: Node) -> Value {
-        if !node.below.is_empty() || node.texts.len() != 1 {
-            return node.plain();
-        }
-        let text = node.texts.remove(0);
-        if text.is_empty() {
-            return Value::Null;
-        }
-        match self.shape {
-            Shape::Integer | Shape::Number => {
-                number(&text).map_or_else(|| text.into(), Value::Number)
-            }
-            Shape::Boolean => text
-                .parse::<bool>()
-                .map_or_else(|_| text.into(), Value::Bool),
-            Shape::Text
-            | Shape::Array(_)
-            | Shape::Set(_)
-            | Shape::Map(_)
-            | Shape::Record(_)
-            | Shape::Foreign(_) => text.into(),
-        }
+/// One value for a field; a list of it where the field holds one.
+fn infer_scalar(field: Option<&Field>, element: Option<&Field>, text: &str) -> Value {
+    match element {
+        Some(_) if text.is_empty() => Value::Null,
+        Some(element) => Value::Array(vec![scalar(Some(element), text)]),
+        None => scalar(field, text),
     }
 }
 
-/// What lies below a place, by name; a text alone is null where it is empty, else itself.
-fn named(node: Node, typed: impl Fn(&str, Node) -> Value) -> Value {
-    if node.below.is_empty() {
-        return match &*node.texts {
-            [only] if only.is_empty() => Value::Null,
-            _ => node.plain(),
-        };
+/// What cannot be what the field holds stays text, for judging to refuse.
+fn scalar(field: Option<&Field>, text: &str) -> Value {
+    if text.is_empty() {
+        return Value::Null;
     }
-    let fields = node.below.into_iter().map(|(step, node)| {
-        let name = step.text();
-        let value = typed(&name, node);
-        (name, value)
-    });
-    Value::Object(fields.collect::<Map<_, _>>())
+    let mut value = Value::from(text);
+    match field.map(|field| &field.shape) {
+        Some(Shape::Integer | Shape::Number) => infer_number(&mut value),
+        Some(Shape::Boolean) => value = text.parse().map_or(value, Value::Bool),
+        Some(Shape::Array(element) | Shape::Set(element)) => {
+            value = Value::Array(vec![scalar(Some(element), text)]);
+        }
+        Some(Shape::Text | Shape::Map(_) | Shape::Record(_) | Shape::Foreign(_)) | None => {}
+    }
+    value
 }
 
-fn number(text: &str) -> Option<Number> {
-    let whole = text.parse::<i64>().ok().map(Number::from);
-    whole.or_else(|| Number::from_f64(text.parse().ok()?))
+fn infer_number(value: &mut Value) {
+    let text = value.as_str().unwrap_or_default().trim();
+    let whole = text.parse::<i64>().map(Number::from);
+    let number = whole.ok().or_else(|| Number::from_f64(text.parse().ok()?));
+    if let Some(number) = number {
+        *value = Value::Number(number);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::admin::kong::schema::Schemas;
     use serde_json::json;
 
-    use super::super::Schemas;
-    use super::*;
-
     fn infer(table: &str, form: &[(&str, &str)]) -> Value {
-        let schema = Schemas::all()
-            .entity(table)
-            .or_else(|| Schemas::all().plugin(table))
-            .unwrap();
-        let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let form: Vec<_> = form.iter().map(owned).collect();
-        schema.infer(&form).unwrap().into()
+        let schema = Schemas::all().entity(table).unwrap();
+        schema.infer(&form, None).unwrap().into()
     }
 
     #[test]
-    fn texts_become_what_their_fields_hold() {
-        let form = [
-            ("retries", "2"),
-            ("tags[]", "a"),
-            ("tags[]", "b"),
-            ("enabled", "false"),
-            ("path", ""),
-        ];
-        let wanted = json!({"retries": 2, "tags": ["a", "b"], "enabled": false, "path": null});
-        assert_eq!(infer("services", &form), wanted);
-        assert_eq!(
-            infer("services", &[("retries", "x")]),
-            json!({"retries": "x"})
+    fn names_nest_and_values_become_what_their_fields_hold() {
+        let route = infer(
+            "routes",
+            &[
+                ("paths[]", "/a"),
+                ("paths[]", "/b"),
+                ("hosts[2]", "second"),
+                ("hosts[1]", "first"),
+                ("methods", "GET"),
+                ("snis", "a"),
+                ("snis", "b"),
+                ("headers.x-a", "1"),
+                ("service.id", "x"),
+                ("strip_path", "false"),
+                ("regex_priority", "7"),
+                ("sources[1].port", "80"),
+                ("name", ""),
+                ("bogus[", "?"),
+            ],
         );
+        let expected = json!({
+            "paths": ["/a", "/b"], "hosts": ["first", "second"], "methods": ["GET"],
+            "snis": ["a", "b"], "headers": {"x-a": ["1"]}, "service": {"id": "x"},
+            "strip_path": false, "regex_priority": 7, "sources": [{"port": 80}], "name": null,
+            "bogus[": "?",
+        });
+        assert_eq!(route, expected);
     }
 
     #[test]
-    fn lists_are_numbered_repeated_or_alone() {
+    fn a_plugins_name_chooses_the_types_of_its_configuration() {
         let form = [
-            ("hosts[2]", "b"),
-            ("hosts[1]", "a"),
-            ("paths", "/p"),
-            ("methods", "GET"),
-            ("methods", "PUT"),
+            ("name", "response-ratelimiting"),
+            ("config.limits[sms].minute", "1.5"),
+            ("config.redis_port", "1"),
+            ("config.fault_tolerant", "x"),
         ];
-        let wanted = json!({"hosts": ["a", "b"], "paths": ["/p"], "methods": ["GET", "PUT"]});
-        assert_eq!(infer("routes", &form), wanted);
+        let config =
+            json!({"limits": {"sms": {"minute": 1.5}}, "redis_port": 1, "fault_tolerant": "x"});
+        let plugin = infer("plugins", &form);
+        assert_eq!(plugin.get("config"), Some(&config));
+        let stored = json!({"name": "rate-limiting"});
+        let form = [("config.minute".to_owned(), "7".to_owned())];
+        let schema = Schemas::all().entity("plugins").unwrap();
+        let patch = schema.infer(&form, stored.as_object()).unwrap();
+        assert_eq!(Value::from(patch), json!({"config": {"minute": 7}}));
     }
 
     #[test]
-    fn names_lead_into_records_maps_and_mentions() {
-        let form = [("service.id", "x"), ("headers.x-a", "1")];
-        let wanted = json!({"service": {"id": "x"}, "headers": {"x-a": ["1"]}});
-        assert_eq!(infer("routes", &form), wanted);
-        let limits = [("config.limits[sms].minute", "1")];
-        let wanted = json!({"config": {"limits": {"sms": {"minute": 1}}}});
-        assert_eq!(infer("response-ratelimiting", &limits), wanted);
-    }
-
-    #[test]
-    fn a_form_has_a_bound() {
-        let form = vec![("tags[]".to_owned(), "t".to_owned()); ARGUMENTS_MAX + 1];
+    fn a_form_has_at_most_a_thousand_arguments() {
+        let form = vec![("a".to_owned(), String::new()); ARGUMENTS_MAX + 1];
         let schema = Schemas::all().entity("services").unwrap();
-        assert_eq!(schema.infer(&form), Err(FormError::TooManyArguments));
+        assert_eq!(schema.infer(&form, None), Err(FormError::TooManyArguments));
     }
 }

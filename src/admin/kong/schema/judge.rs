@@ -312,14 +312,14 @@ impl Limits {
 
     /// Elements of two subsets that exclude one another.
     fn judge_mixture(&self, items: &[Value]) -> Result<(), Fault> {
-        let touched = |subset: &[Box<str>]| {
+        let is_touched = |subset: &[Box<str>]| {
             let named = |item: &Value| subset.iter().any(|name| item.as_str() == Some(name));
             items.iter().any(named)
         };
         let touched: Vec<_> = self
             .apart
             .iter()
-            .filter(|subset| touched(subset))
+            .filter(|subset| is_touched(subset))
             .map(|set| quoted(set))
             .collect();
         if touched.len() < 2 {

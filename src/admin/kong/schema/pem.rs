@@ -1,33 +1,27 @@
-//! Certificates and keys in documents: whether they are any, and whether they belong together.
+//! Certificates and keys in PEM: whether they are what they should be, and belong together.
 
-use std::sync::Arc;
-
-use rustls::sign::SigningKey;
+use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::crypto::ring::default_provider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde_json::{Map, Value};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::violation::Fault;
+use super::violation::{Fault, Violations};
 use crate::model::Timestamp;
 
-/// The most bytes of a text that is looked at.
-const BYTES_MAX: usize = 256 << 10;
-
-type Verdict = Result<(), String>;
-
-fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |why: String| format!("invalid certificate: {why}");
-    if text.len() > BYTES_MAX {
-        return Err(wrong(format!("{} bytes, at most {BYTES_MAX}", text.len())));
+/// The certificates in a text, at least one, each well-formed.
+fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let chain = parsed.map_err(|why| why.to_string())?;
+    if chain.is_empty() {
+        return Err("no certificate found".into());
     }
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let chain = read.map_err(|error| wrong(error.to_string()))?;
-    let whole = |der: &CertificateDer<'_>| parse(der).is_some();
-    if chain.is_empty() || !chain.iter().all(whole) {
-        return Err(wrong("no X.509 certificate in PEM".to_owned()));
+    match chain.iter().all(|der| parse(der).is_some()) {
+        true => Ok(chain),
+        false => Err("not X.509".into()),
     }
-    Ok(chain)
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
@@ -35,67 +29,78 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     rest.is_empty().then_some(certificate)
 }
 
-fn private_key(text: &str) -> Option<Arc<dyn SigningKey>> {
-    let key = text.len() <= BYTES_MAX;
-    let key = key.then(|| PrivateKeyDer::from_pem_slice(text.as_bytes()).ok())?;
-    rustls::crypto::ring::sign::any_supported_type(&key?).ok()
+/// The public half (SPKI, DER) of a private key that TLS here can sign with.
+fn public_half(pem: &str) -> Result<Vec<u8>, &'static str> {
+    // What the parser says may quote the text; a private key is not for messages.
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| "no private key found")?;
+    let unsupported = "damaged or of an unsupported kind";
+    let key = default_provider().key_provider.load_private_key(key);
+    let key = key.map_err(|_| unsupported)?;
+    Ok(key.public_key().ok_or(unsupported)?.to_vec())
 }
 
-/// Whether the text is a certificate, with or without its issuers.
-pub(super) fn judge_certificate(text: &str) -> Verdict {
-    certificates(text).map(drop)
+pub(super) fn judge_certificate(pem: &str) -> Result<(), String> {
+    chain(pem)
+        .map(drop)
+        .map_err(|why| format!("invalid certificate: {why}"))
 }
 
-/// Whether the text is a private key that TLS can use. Never quotes it.
-pub(super) fn judge_private_key(text: &str) -> Verdict {
-    match private_key(text) {
-        Some(_) => Ok(()),
-        None => Err("invalid key: not an RSA, ECDSA or Ed25519 key in PEM".to_owned()),
-    }
+pub(super) fn judge_private_key(pem: &str) -> Result<(), String> {
+    public_half(pem)
+        .map(drop)
+        .map_err(|why| format!("invalid key: {why}"))
 }
 
-/// Whether the text is a public key.
-pub(super) fn judge_public_key(text: &str) -> Verdict {
-    let read = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes());
-    let known = read.is_ok() && text.len() <= BYTES_MAX;
-    known.then_some(()).ok_or_else(|| "invalid key".to_owned())
+fn spki(pem: &str) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let key = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let is_one = SubjectPublicKeyInfo::from_der(&key).is_ok_and(|(rest, _)| rest.is_empty());
+    is_one.then_some(key)
 }
 
-/// The parts of a `pem` record.
+/// A public key that signatures are verified with.
+pub(super) fn judge_public_key(pem: &str) -> Result<(), String> {
+    spki(pem).map(drop).ok_or_else(|| "invalid key".into())
+}
+
+/// The halves of a key pair: each well-formed, and of one another.
 pub(super) fn judge_key_pair(fields: &Map<String, Value>) -> Result<(), Fault> {
-    let part = |name: &str| fields.get(name).and_then(Value::as_str);
-    if part("private_key").is_some_and(|text| private_key(text).is_none()) {
-        return Err("could not load PEM private key".into());
+    let text = |name: &str| {
+        let text = fields.get(name).and_then(Value::as_str);
+        text.filter(|text| !text.starts_with("{vault://"))
+    };
+    let wrong = |name: &str, why: &str| Fault::Fields(Violations::of_field(name, why));
+    let private = text("private_key").map(public_half).transpose();
+    let private = private.map_err(|_| wrong("private_key", "could not load PEM private key"))?;
+    let public = text("public_key").map(|pem| spki(pem).ok_or(()));
+    let public = public
+        .transpose()
+        .map_err(|()| wrong("public_key", "could not load PEM public key"))?;
+    match (private, public) {
+        (Some(private), Some(public)) if *private != *public => {
+            Err("public key does not match private key".into())
+        }
+        (..) => Ok(()),
     }
-    if part("public_key").is_some_and(|text| judge_public_key(text).is_err()) {
-        return Err("could not load PEM public key".into());
-    }
-    Ok(())
 }
 
-/// Whether a key is the certificate's; `what` is what the message calls that one. What is no
-/// certificate or no key has been said already.
-pub(super) fn judge_pair(cert: Option<&str>, key: Option<&str>, what: &str) -> Verdict {
-    let (Some(cert), Some(key)) = (cert, key) else {
-        return Ok(());
-    };
-    let (Ok(chain), Some(key)) = (certificates(cert), private_key(key)) else {
-        return Ok(());
-    };
-    let Some(public) = key.public_key() else {
+/// A certificate and its key, each already judged alone; one of them in a vault is not judged.
+pub(super) fn judge_pair(cert: Option<&str>, key: Option<&str>, what: &str) -> Result<(), String> {
+    let chain = cert.and_then(|pem| chain(pem).ok());
+    let key = key.and_then(|pem| public_half(pem).ok());
+    let (Some(chain), Some(key)) = (chain, key) else {
         return Ok(());
     };
     let leaf = chain.first().and_then(parse);
-    let belongs = leaf.is_some_and(|leaf| leaf.tbs_certificate.subject_pki.raw == &*public);
-    belongs
-        .then_some(())
-        .ok_or_else(|| format!("{what} does not match key"))
+    match leaf.is_some_and(|leaf| *leaf.tbs_certificate.subject_pki.raw == *key) {
+        true => Ok(()),
+        false => Err(format!("{what} does not match key")),
+    }
 }
 
-/// Whether two certificates have keys of different kinds.
-pub(super) fn judge_kinds(cert: Option<&str>, other: Option<&str>) -> Verdict {
-    let kind = |text: &str| {
-        let chain = certificates(text).ok()?;
+/// Two certificates are kept so that a client may choose between kinds of keys.
+pub(super) fn judge_kinds(cert: Option<&str>, alternative: Option<&str>) -> Result<(), String> {
+    let kind = |pem: Option<&str>| {
+        let chain = chain(pem?).ok()?;
         let leaf = parse(chain.first()?)?;
         Some(
             leaf.tbs_certificate
@@ -105,43 +110,43 @@ pub(super) fn judge_kinds(cert: Option<&str>, other: Option<&str>) -> Verdict {
                 .to_id_string(),
         )
     };
-    match (cert.and_then(kind), other.and_then(kind)) {
-        (Some(one), Some(two)) if one == two => Err(
-            "certificate and alternative certificate need to have different type (e.g. RSA and ECDSA), the provided certificates were both of the same type".to_owned(),
+    match (kind(cert), kind(alternative)) {
+        (Some(one), Some(other)) if one == other => Err(
+            "certificate and alternative certificate need to have different type \
+             (e.g. RSA and ECDSA), the provided certificates were both of the same type"
+                .into(),
         ),
-        _ => Ok(()),
+        (..) => Ok(()),
     }
 }
 
-/// Whether the text is one certificate, of an authority, and not over.
-pub(super) fn judge_authority(cert: Option<&str>, now: Timestamp) -> Verdict {
-    let Some(chain) = cert.and_then(|cert| certificates(cert).ok()) else {
+/// One certificate, a CA's, not expired.
+pub(super) fn judge_authority(cert: Option<&str>, now: Timestamp) -> Result<(), String> {
+    let Some(chain) = cert.and_then(|pem| chain(pem).ok()) else {
         return Ok(());
     };
-    let [der] = &*chain else {
-        return Err("please submit only one certificate at a time".to_owned());
+    let ([der], Some(authority)) = (&*chain, chain.first().and_then(parse)) else {
+        return Err("please submit only one certificate at a time".into());
     };
-    let Some(certificate) = parse(der) else {
-        return Ok(());
-    };
-    let until = certificate.validity().not_after.timestamp();
-    if i64::try_from(now.seconds()).is_ok_and(|now| until < now) {
-        return Err("certificate expired, \"Not After\" time is in the past".to_owned());
+    debug_assert!(!der.is_empty(), "it has been parsed");
+    if !authority.is_ca() {
+        let why = "because it is missing the \"CA\" basic constraint";
+        return Err(format!("certificate does not appear to be a CA {why}"));
     }
-    let authority = certificate.basic_constraints().ok().flatten();
-    if !authority.is_some_and(|constraints| constraints.value.ca) {
-        return Err("certificate does not appear to be a CA because it is missing the \"CA\" basic constraint".to_owned());
+    let ends = authority.validity().not_after.timestamp();
+    if i64::try_from(now.seconds()).is_ok_and(|now| now >= ends) {
+        return Err("certificate expired, \"Not After\" time is in the past".into());
     }
     Ok(())
 }
 
-/// SHA-256 of the certificate's DER, in lower hexadecimal digits.
-pub fn digest(text: &str) -> Option<String> {
-    let chain = certificates(text).ok()?;
-    let digest = ring::digest::digest(&ring::digest::SHA256, chain.first()?);
+/// SHA-256 of a certificate's DER, in lower hex.
+pub fn digest(pem: &str) -> Option<String> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let sha256 = TLS13_AES_128_GCM_SHA256.tls13()?.common.hash_provider;
+    let hash = sha256.hash(&der);
     Some(
-        digest
-            .as_ref()
+        hash.as_ref()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect(),
@@ -151,50 +156,69 @@ pub fn digest(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use serde_json::json;
 
-    fn pair(is_ca: bool) -> (String, String) {
-        let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
-        if is_ca {
-            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        }
-        let key = rcgen::KeyPair::generate().unwrap();
-        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    const RSA: &str = include_str!("../../../../tests/fixtures/certificates/rsa.pem");
+    const RSA_KEY: &str = include_str!("../../../../tests/fixtures/certificates/rsa.pkcs8.key");
+    const EC: &str = include_str!("../../../../tests/fixtures/certificates/ec.pem");
+    const EC_KEY: &str = include_str!("../../../../tests/fixtures/certificates/ec.sec1.key");
+
+    #[test]
+    fn a_certificate_belongs_to_its_key() {
+        assert!(judge_pair(Some(RSA), Some(RSA_KEY), "it").is_ok());
+        assert!(judge_pair(Some(EC), Some(EC_KEY), "it").is_ok());
+        let why = judge_pair(Some(RSA), Some(EC_KEY), "certificate").unwrap_err();
+        assert_eq!(why, "certificate does not match key");
+        assert!(judge_kinds(Some(RSA), Some(EC)).is_ok());
+        assert!(judge_kinds(Some(EC), Some(EC)).is_err());
     }
 
     #[test]
-    fn a_key_belongs_to_its_certificate_alone() {
-        let ((cert, key), (_, other)) = (pair(false), pair(false));
-        assert_eq!(judge_pair(Some(&cert), Some(&key), "certificate"), Ok(()));
-        let wrong = judge_pair(Some(&cert), Some(&other), "certificate").unwrap_err();
-        assert_eq!(wrong, "certificate does not match key");
-        assert!(judge_kinds(Some(&cert), Some(&cert)).is_err());
-    }
-
-    #[test]
-    fn an_authority_says_that_it_is_one_and_is_not_over() {
-        let (authority, leaf) = (pair(true).0, pair(false).0);
-        assert_eq!(judge_authority(Some(&authority), Timestamp(0)), Ok(()));
-        assert!(judge_authority(Some(&leaf), Timestamp(0)).is_err());
-        assert!(judge_authority(Some(&authority), Timestamp(u64::MAX / 2)).is_err());
-        let two = format!("{authority}{authority}");
-        assert!(judge_authority(Some(&two), Timestamp(0)).is_err());
-        assert_eq!(digest(&authority).unwrap().len(), 64);
-    }
-
-    #[test]
-    fn what_is_no_certificate_is_said_without_quoting_a_key() {
-        let (cert, key) = pair(false);
+    fn what_is_no_pem_is_named() {
         assert!(
             judge_certificate("x")
                 .unwrap_err()
                 .starts_with("invalid certificate: ")
         );
         assert!(
-            judge_private_key("hunter2")
+            judge_private_key("x")
                 .unwrap_err()
                 .starts_with("invalid key: ")
         );
-        assert!(judge_certificate(&cert).is_ok() && judge_private_key(&key).is_ok());
-        assert!(judge_public_key("x").is_err());
+        assert_eq!(judge_public_key(RSA).unwrap_err(), "invalid key");
+    }
+
+    #[test]
+    fn an_authority_is_one_certificate_that_may_sign_and_lasts() {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        let ca = params
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .pem();
+        let at = |seconds: u64| Timestamp(seconds * 1000);
+        assert!(judge_authority(Some(&ca), at(2_000_000_000)).is_ok());
+        let expired = judge_authority(Some(&ca), at(2_300_000_000)).unwrap_err();
+        assert!(expired.starts_with("certificate expired"));
+        let two = judge_authority(Some(&format!("{ca}{ca}")), at(1)).unwrap_err();
+        assert_eq!(two, "please submit only one certificate at a time");
+        let digest = digest(&ca).unwrap();
+        assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn halves_of_a_key_pair_belong_together() {
+        let (one, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let pair = |private: &KeyPair, public: &KeyPair| {
+            let fields = json!({"private_key": private.serialize_pem(), "public_key": public.public_key_pem()});
+            judge_key_pair(fields.as_object().unwrap())
+        };
+        assert!(pair(&one, &one).is_ok());
+        assert_eq!(
+            pair(&one, &other).unwrap_err(),
+            "public key does not match private key".into()
+        );
     }
 }

@@ -413,3 +413,54 @@ async fn concurrent_writers_with_if_match_lose_no_update() {
     writers.join_all().await;
     assert_eq!(gate.get("/api/services/a").await.body["retries"], 40);
 }
+
+#[tokio::test]
+async fn lists_are_narrowed_by_what_entities_mention() {
+    let gate = Gate::open();
+    let pool = gate.create("pools", json!({"name": "p"})).await;
+    gate.create("pools", json!({"name": "q"})).await;
+    for (pool, port) in [("p", 1), ("p", 2), ("p", 3), ("q", 1)] {
+        let address = format!("127.0.0.1:{port}");
+        gate.create("endpoints", json!({"pool": pool, "address": address}))
+            .await;
+    }
+    gate.create("services", json!({"name": "s", "host": "h"}))
+        .await;
+    gate.create("services", json!({"name": "t", "host": "h"}))
+        .await;
+    for (name, service) in [("a", "s"), ("b", "s"), ("c", "t")] {
+        let route = json!({"name": name, "service": service, "paths": ["/"]});
+        gate.create("routes", route).await;
+    }
+    let count = async |target: &str| {
+        let seen = gate.get(&format!("/api/{target}")).await;
+        (seen.status == 200).then(|| seen.body["items"].as_array().unwrap().len())
+    };
+    let by_id = format!("endpoints?pool={}", pool["id"].as_str().unwrap());
+    assert_eq!(count(&by_id).await, Some(3));
+    assert_eq!(count("endpoints?pool=q").await, Some(1));
+    assert_eq!(count("routes?service=s").await, Some(2));
+    assert_eq!(count("routes?service=s&tags=none").await, Some(0));
+    for refused in [
+        "routes?service=missing",
+        "routes?service=s&namespace=blue",
+        "routes?pool=p",
+        "pools?service=s",
+    ] {
+        assert_eq!(count(refused).await, None, "{refused}");
+    }
+    let first = gate.get("/api/endpoints?pool=p&limit=2").await.body;
+    let next = format!(
+        "/api/endpoints?pool=p&limit=2&cursor={}",
+        first["next"].as_str().unwrap()
+    );
+    let last = gate.get(&next).await.body;
+    assert_eq!(last["items"].as_array().unwrap().len(), 1);
+    assert!(last.get("next").is_none());
+    assert!(
+        !first["items"]
+            .as_array()
+            .unwrap()
+            .contains(&last["items"][0])
+    );
+}

@@ -1,0 +1,198 @@
+//! What is decided before an endpoint is asked: who asks, whether the head is sound, where it goes.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode, Uri};
+
+use super::connection::Role;
+use super::exchange::{Exchange, Matched};
+use super::headers::{Hop, Names, Scheme, Switch, Trust, request_hop_by_hop, switch};
+use super::local::LocalService;
+use super::request_id::{RequestId, X_REQUEST_ID};
+use super::target::{Arrival, Head, Target, path_and_query};
+use super::{Gateway, forward, record};
+use crate::model::{HttpsRedirect, RouteProtocol};
+use crate::reply;
+use crate::reply::{HttpsBy, Reply};
+use crate::table::{Hit, Question, Service, Table};
+
+/// What the first look at a request decided.
+pub(super) enum Verdict {
+    Forward,
+    Reply(Reply),
+    /// The process answers it itself.
+    Local(Arc<dyn LocalService>),
+}
+
+impl Gateway {
+    /// Everything that is decided before an endpoint is asked.
+    pub(super) fn judge(&self, head: Head<'_>, x: &mut Exchange) -> Verdict {
+        self.identify(head.headers, x);
+        let checked = match self.check_head(head) {
+            Ok(checked) => checked,
+            Err(reply) => return Verdict::Reply(reply),
+        };
+        if let Some(local) = self.local(x, head.uri.path()) {
+            return Verdict::Local(local);
+        }
+        let target = match Target::read(head) {
+            Ok(target) => target,
+            Err(reply) => return Verdict::Reply(reply),
+        };
+        match self.route(&target, head, checked, x) {
+            Ok(()) => Verdict::Forward,
+            Err(reply) => Verdict::Reply(reply),
+        }
+    }
+
+    /// Who asks, and what the request is called.
+    fn identify(&self, headers: &HeaderMap, x: &mut Exchange) {
+        let hop = self.hop(x);
+        x.client = hop.client(headers, &self.shared.trusted);
+        let trusted = hop.trust() == Trust::Trusted;
+        let given = headers.get(X_REQUEST_ID).filter(|_| trusted);
+        let id = given
+            .and_then(RequestId::accept)
+            .unwrap_or_else(|| self.ids.next());
+        x.request_id = Some(id);
+    }
+
+    /// What the next parser might take for something else than a header field.
+    fn check_head(&self, head: Head<'_>) -> Result<(Switch, Names), Reply> {
+        let switch = switch(head.method, head.version, head.headers);
+        let names = request_hop_by_hop(head.headers, switch)
+            .map_err(|nominated| reply::bad_request(nominated.to_string()))?;
+        if self.shared.instance.is_loop(head.headers) {
+            return Err(reply::loop_detected());
+        }
+        Ok((switch, names))
+    }
+
+    fn local(&self, x: &Exchange, path: &str) -> Option<Arc<dyn LocalService>> {
+        let local = self
+            .shared
+            .local
+            .as_ref()
+            .filter(|_| x.role() == Role::Gateway)?;
+        (local.owns(path) || !self.shared.gateway_traffic).then(|| Arc::clone(local))
+    }
+
+    /// Finds the route in the one table that this request sees.
+    fn route(
+        &self,
+        target: &Target<'_>,
+        head: Head<'_>,
+        checked: (Switch, Names),
+        x: &mut Exchange,
+    ) -> Result<(), Reply> {
+        let table = self.shared.current.load();
+        let arrival = Arrival {
+            port: x.port(),
+            secure: x.is_secure(),
+            server_name: x.server_name(),
+        };
+        let question = target.question(&arrival);
+        let Some(hit) = table.find(&question, &mut ()) else {
+            return Err(no_route(&table, &question, x.role()));
+        };
+        let Some(service) = table.service(hit.route()) else {
+            return Err(reply::no_service());
+        };
+        no_plain_text(&hit, target, head.uri, x.is_secure())?;
+        let matched = self.enter(&hit, service, target, head, checked, x);
+        let declared = forward::declared_length(head.headers).unwrap_or(0);
+        let limit = matched.body_bytes_max;
+        x.matched = Some(matched);
+        if declared > limit {
+            Err(reply::payload_too_large())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn enter(
+        &self,
+        hit: &Hit<'_>,
+        service: &Arc<Service>,
+        target: &Target<'_>,
+        head: Head<'_>,
+        (switch, connection_only): (Switch, Names),
+        x: &Exchange,
+    ) -> Matched {
+        let spec = hit.route().spec();
+        let path = hit.upstream_path(service.base(), &target.path);
+        let same = target.is_verbatim() && *path == *target.path;
+        let sent = (!same).then(|| path_and_query(&path, head.uri.query()));
+        let stripped = if spec.strip_path {
+            hit.matched.unwrap_or(0)
+        } else {
+            0
+        };
+        Matched {
+            route: Arc::clone(hit.route()),
+            service: Arc::clone(service),
+            host: target.host_value(),
+            sent,
+            stripped,
+            switch,
+            connection_only,
+            key: forward::key(x, service, head, &target.path),
+            body_bytes_max: spec.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
+            in_flight: hit.route().begin(&self.shared.routes, service),
+        }
+    }
+
+    /// The other end of the connection, made once for each.
+    pub(super) fn hop(&self, x: &Exchange) -> Arc<Hop> {
+        let make = || {
+            let scheme = if x.is_secure() {
+                Scheme::Https
+            } else {
+                Scheme::Http
+            };
+            Arc::new(Hop::new(x.client, x.port(), scheme, &self.shared.trusted))
+        };
+        x.connection
+            .as_ref()
+            .map_or_else(make, |connection| connection.hop(make))
+    }
+}
+
+/// 404, or for clients of the *gateway* dialect 405 where another method would have matched.
+fn no_route(table: &Table, question: &Question<'_>, role: Role) -> Reply {
+    let allowed = match role {
+        Role::Proxy => None,
+        Role::Gateway => record::allowed_methods(table, question),
+    };
+    allowed.map_or_else(reply::no_route, reply::method_not_allowed)
+}
+
+/// Sends clients that came in clear to HTTPS, where the route wants it.
+///
+/// # Errors
+/// The reply that says so.
+pub fn no_plain_text(
+    hit: &Hit<'_>,
+    target: &Target<'_>,
+    uri: &Uri,
+    secure: bool,
+) -> Result<(), Reply> {
+    let spec = hit.route().spec();
+    let clear = [RouteProtocol::Http, RouteProtocol::Grpc];
+    if secure || clear.into_iter().any(|protocol| spec.accepts(protocol)) {
+        return Ok(());
+    }
+    let status = StatusCode::from_u16(spec.https_redirect_status.status()).ok();
+    Err(match (spec.https_redirect_status, status) {
+        (HttpsRedirect::UpgradeRequired, _) | (_, None) => reply::https_required(HttpsBy::Upgrade),
+        (_, Some(status)) => reply::https_required(HttpsBy::Redirect {
+            status,
+            host: target
+                .authority
+                .as_ref()
+                .map_or("", |authority| &authority.host),
+            port: 443,
+            path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
+        }),
+    })
+}

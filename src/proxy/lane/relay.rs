@@ -1,0 +1,129 @@
+//! Both directions of one attempt, in one task.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+use super::Visit;
+use super::alarm::Alarm;
+use super::client::Client;
+use super::download::{Download, Parties};
+use super::upload::Upload;
+use super::{download, upload};
+use crate::proxy::Gateway;
+use crate::proxy::failure::Kind;
+
+/// One attempt under way.
+pub(super) struct Relay<'r, 'v, C> {
+    pub(super) gateway: &'r Gateway,
+    pub(super) visit: &'r mut Visit<'v, C>,
+    pub(super) upload: &'r mut Upload,
+    pub(super) endpoint: TcpStream,
+    pub(super) patience: Patience<'r>,
+}
+
+impl<C: Client> Relay<'_, '_, C> {
+    /// Moves the request up and the response down until both are over. Gives the endpoint's
+    /// connection back where another request may follow on it.
+    ///
+    /// # Errors
+    /// Whoever failed, and how.
+    pub(super) async fn run(mut self) -> Result<Option<TcpStream>, Kind> {
+        let mut download = Download::new();
+        poll_fn(|cx| self.advance(&mut download, cx)).await?;
+        let reusable = download.leaves_reusable() && self.upload.is_complete();
+        Ok(reusable.then_some(self.endpoint))
+    }
+
+    fn advance(&mut self, download: &mut Download, cx: &mut Context<'_>) -> Poll<Result<(), Kind>> {
+        let visit = &mut *self.visit;
+        let up = self
+            .upload
+            .advance(visit.client, &mut self.endpoint, &mut visit.x, cx)?;
+        visit.reception.whole = self.upload.is_read();
+        let mut parties = Parties {
+            gateway: self.gateway,
+            request: visit.request,
+            client: visit.client,
+            endpoint: &mut self.endpoint,
+            reception: &mut visit.reception,
+            x: &mut visit.x,
+        };
+        let down = match download.advance(&mut parties, cx) {
+            Ok(down) => down,
+            Err(kind) => return Poll::Ready(Err(self.blame(kind))),
+        };
+        if (up, down) == (upload::Halt::Over, download::Halt::Over) {
+            return Poll::Ready(Ok(()));
+        }
+        if down != download::Halt::Over && self.upload.is_read() && self.is_client_gone(cx) {
+            return Poll::Ready(Err(Kind::ClientGone));
+        }
+        let moved = self.upload.moved() + download.moved();
+        self.patience.poll(up, down, moved, cx).map(Err)
+    }
+
+    /// An endpoint that would not take the request and then gave no answer failed with the former.
+    fn blame(&self, kind: Kind) -> Kind {
+        let silent = !self.visit.reception.answered && matches!(kind, Kind::Closed | Kind::Reset);
+        self.upload.broken().filter(|_| silent).unwrap_or(kind)
+    }
+
+    /// The request is complete, so a read that ends is the client's end.
+    fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut space = [0; 1];
+        let mut space = ReadBuf::new(&mut space);
+        let read = Pin::new(&mut *self.visit.client).poll_read(cx, &mut space);
+        read.is_ready() && space.filled().is_empty()
+    }
+}
+
+/// How long the endpoint is waited for.
+#[derive(Debug)]
+pub(super) struct Patience<'p> {
+    pub(super) alarm: &'p mut Alarm,
+    pub(super) read: Duration,
+    pub(super) write: Duration,
+    /// What was waited for when the current wait began, and how many bytes had moved before.
+    mark: Option<(Kind, u64)>,
+    since: Instant,
+}
+
+impl<'p> Patience<'p> {
+    pub(super) fn new(alarm: &'p mut Alarm, read: Duration, write: Duration) -> Self {
+        Self {
+            alarm,
+            read,
+            write,
+            mark: None,
+            since: Instant::now(),
+        }
+    }
+
+    /// Ready with what was too slow. The client's time is the transport's to watch.
+    fn poll(
+        &mut self,
+        up: upload::Halt,
+        down: download::Halt,
+        moved: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Kind> {
+        let (kind, limit) = match (up, down) {
+            (upload::Halt::Endpoint, _) => (Kind::WriteTimeout, self.write),
+            (_, download::Halt::Endpoint) => (Kind::ReadTimeout, self.read),
+            (_, download::Halt::Client | download::Halt::Over) => {
+                self.mark = None;
+                return Poll::Pending;
+            }
+        };
+        if self.mark != Some((kind, moved)) {
+            self.mark = Some((kind, moved));
+            self.since = Instant::now();
+        }
+        self.alarm.poll(self.since + limit, cx).map(|()| kind)
+    }
+}

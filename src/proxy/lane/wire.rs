@@ -1,0 +1,64 @@
+//! Heads and chunks as bytes.
+
+use std::io::Write as _;
+
+use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
+use http::{HeaderValue, StatusCode};
+use pingora::protocols::http::date::get_cached_date;
+
+use crate::proxy::edits::{Edits, Fields};
+use crate::proxy::target::Head;
+
+/// The last chunk, without trailers.
+pub(super) const END_OF_CHUNKS: &[u8] = b"0\r\n\r\n";
+
+/// The line before a chunk's content.
+pub(super) fn write_chunk_size(size: usize, out: &mut Vec<u8>) {
+    write!(out, "{size:x}\r\n").expect("a vector takes everything");
+}
+
+/// The head of a request to an endpoint.
+pub(super) fn write_request(client: Head<'_>, target: &[u8], edits: &Edits, out: &mut Vec<u8>) {
+    out.extend_from_slice(client.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    edits.write(client.headers, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of a response to a client.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a, F> {
+    pub(super) status: StatusCode,
+    /// `None`: the status's own.
+    pub(super) reason: Option<&'a [u8]>,
+    pub(super) fields: &'a F,
+    pub(super) edits: Edits,
+}
+
+impl<F: Fields> Outgoing<'_, F> {
+    /// What a final response says of its own connection. `chunks`: its body is to be framed so.
+    pub(super) fn finish(&mut self, chunks: bool, keep: bool) {
+        let option = if keep { "keep-alive" } else { "close" };
+        self.edits.set(CONNECTION, HeaderValue::from_static(option));
+        if !self.fields.has(&DATE) {
+            self.edits.set(DATE, get_cached_date());
+        }
+        if chunks {
+            self.edits
+                .set(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+pub(super) fn write_head(head: &Outgoing<'_, impl Fields>, out: &mut Vec<u8>) {
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.reason.unwrap_or(reason.as_bytes()));
+    out.extend_from_slice(b"\r\n");
+    head.edits.write(head.fields, out);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,18 @@
+//! What both paths must do alike, again with pingora serving every request.
+
+use crate::support::gateway::PingoraGateway as Gateway;
+
+#[path = "failures.rs"]
+mod failures;
+#[path = "headers.rs"]
+mod headers;
+#[path = "http1.rs"]
+mod http1;
+#[path = "limits.rs"]
+mod limits;
+#[path = "metrics.rs"]
+mod metrics;
+#[path = "retries.rs"]
+mod retries;
+#[path = "streaming.rs"]
+mod streaming;
