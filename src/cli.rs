@@ -50,6 +50,9 @@ enum Command {
         file: Option<PathBuf>,
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+        /// As Kong's declarative configuration, in YAML: what the Kong dialect shows.
+        #[arg(long, conflicts_with = "format")]
+        kong: bool,
     },
     /// Put everything in a document into the registry, all or nothing.
     Import {
@@ -58,6 +61,10 @@ enum Command {
         /// Delete what the document does not name.
         #[arg(long)]
         replace: bool,
+        /// The document is Kong's declarative configuration, or decK's; `--replace` deletes what the
+        /// Kong dialect shows and the document does not name.
+        #[arg(long)]
+        kong: bool,
     },
     /// Try it: a gateway with two services of its own and nothing kept.
     Demo,
@@ -99,8 +106,20 @@ fn obey(cli: Cli) -> Result<(), Fault> {
     match cli.command.unwrap_or(Command::Run { upgrade: false }) {
         Command::Run { upgrade } => boot::run(&settings()?, upgrade),
         Command::Check => transfer::check(&settings()?, &mut std::io::stdout()),
-        Command::Export { file, format } => transfer::export(&settings()?, file.as_deref(), format),
-        Command::Import { file, replace } => transfer::import(&settings()?, &file, replace),
+        Command::Export { file, kong, .. } if kong => {
+            transfer::export_kong(&settings()?, file.as_deref())
+        }
+        Command::Export { file, format, .. } => {
+            transfer::export(&settings()?, file.as_deref(), format)
+        }
+        Command::Import {
+            file,
+            replace,
+            kong,
+        } => match kong {
+            true => transfer::import_kong(&settings()?, &file, replace),
+            false => transfer::import(&settings()?, &file, replace),
+        },
         Command::Demo => boot::demo(settings()?),
         Command::Version => say(&format!("sluicegate {}", env!("CARGO_PKG_VERSION"))),
     }

@@ -1,16 +1,20 @@
 //! The registry as one document: out, in, and checked, while no gateway runs on it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::kong::declarative;
+use crate::admin::kong::declarative::{Flaws, Others};
 use crate::boot::{Concern, Fault, Missing, offline};
 use crate::config::Settings;
 use crate::model::{Change, Entity, EntityRef, Kind, Snapshot, Tie};
 use crate::registry::{Error, Registry};
+use crate::table::normalize;
 
 /// The version of the document; raised when an older reader could misread a newer one.
 const FORMAT: u32 = 1;
@@ -51,9 +55,25 @@ struct Read {
 /// # Errors
 /// [`Fault`] where the store cannot be read or the file not be written.
 pub fn export(settings: &Settings, file: Option<&Path>, format: Format) -> Result<(), Fault> {
+    let snapshot = stored(settings)?;
+    deliver(file, &document(&snapshot, format)?)
+}
+
+/// Writes what the Kong dialect shows, as Kong's declarative configuration.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_kong(settings: &Settings, file: Option<&Path>) -> Result<(), Fault> {
+    let snapshot = stored(settings)?;
+    deliver(file, &declarative::text(&snapshot).map_err(unwritable)?)
+}
+
+fn stored(settings: &Settings) -> Result<Arc<Snapshot>, Fault> {
     let look = |registry: Registry| async move { Ok(registry.snapshot()) };
-    let (snapshot, _) = offline(settings, Missing::Refuse, look)?;
-    let text = document(&snapshot, format)?;
+    Ok(offline(settings, Missing::Refuse, look)?.0)
+}
+
+fn deliver(file: Option<&Path>, text: &str) -> Result<(), Fault> {
     match file {
         Some(file) => std::fs::write(file, text).map_err(|error| about(file, &error)),
         None => Ok(std::io::stdout().write_all(text.as_bytes())?),
@@ -76,11 +96,11 @@ fn document(snapshot: &Snapshot, format: Format) -> Result<String, Fault> {
     }
 }
 
-fn unwritable(error: impl std::fmt::Display) -> Fault {
+fn unwritable(error: impl fmt::Display) -> Fault {
     Fault::new(Concern::Document, error)
 }
 
-fn about(file: &Path, error: &dyn std::fmt::Display) -> Fault {
+fn about(file: &Path, error: &dyn fmt::Display) -> Fault {
     Fault::new(Concern::Document, format!("{}: {error}", file.display()))
 }
 
@@ -92,17 +112,70 @@ fn about(file: &Path, error: &dyn std::fmt::Display) -> Fault {
 pub fn import(settings: &Settings, file: &Path, replace: bool) -> Result<(), Fault> {
     let entities = read(file)?;
     let count = entities.len();
-    let (revision, _) = offline(settings, Missing::Make, |registry| async move {
-        let plan = move |now: &Snapshot| Ok::<_, Error>((changes(entities, now, replace), ()));
-        let (applied, ()) = registry.edit(plan).await.map_err(unwritable)?;
-        Ok(applied.revision)
+    let plan = move |now: &Snapshot| Ok::<_, Error>((changes(entities, now, replace), count));
+    apply(settings, plan)
+}
+
+/// As [`import`], of Kong's declarative configuration or of decK's; with `replace`, deletes the
+/// others that the Kong dialect shows.
+///
+/// # Errors
+/// As [`import`]; every mistake of the document has a line.
+pub fn import_kong(settings: &Settings, file: &Path, replace: bool) -> Result<(), Fault> {
+    let wrong = |flaws: &Flaws| about(file, &flaws.lines().join("\n"));
+    let document = declarative::parse(&text(file)?);
+    let declared = document.and_then(declarative::read);
+    let declared = declared.map_err(|flaws| wrong(&flaws))?;
+    let others = if replace { Others::Go } else { Others::Stay };
+    let name = file.to_owned();
+    let plan = move |now: &Snapshot| {
+        let planned = declarative::plan(&declared, now, others, normalize);
+        let planned = planned.map_err(|flaws| Unplanned::Flaws(name, flaws))?;
+        Ok::<_, Unplanned>((planned.changes, planned.declared.len()))
+    };
+    apply(settings, plan)
+}
+
+/// Why a document of Kong's does not become changes.
+#[derive(Debug)]
+enum Unplanned {
+    Flaws(PathBuf, Flaws),
+    Registry(Error),
+}
+
+impl From<Error> for Unplanned {
+    fn from(error: Error) -> Self {
+        Self::Registry(error)
+    }
+}
+
+impl fmt::Display for Unplanned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flaws(file, flaws) => {
+                write!(f, "{}: {}", file.display(), flaws.lines().join("\n"))
+            }
+            Self::Registry(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Applies a plan, which also tells how many entities it is about, and says so.
+fn apply<E, P>(settings: &Settings, plan: P) -> Result<(), Fault>
+where
+    E: From<Error> + fmt::Display + Send + 'static,
+    P: FnOnce(&Snapshot) -> Result<(Vec<Change>, usize), E> + Send + 'static,
+{
+    let ((revision, count), _) = offline(settings, Missing::Make, |registry| async move {
+        let (applied, count) = registry.edit(plan).await.map_err(unwritable)?;
+        Ok((applied.revision, count))
     })?;
     let line = format!("{count} entities are in the registry, at revision {revision}\n");
     Ok(std::io::stdout().write_all(line.as_bytes())?)
 }
 
-fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
-    let wrong = |error: &dyn std::fmt::Display| about(file, error);
+fn text(file: &Path) -> Result<String, Fault> {
+    let wrong = |error: &dyn fmt::Display| about(file, error);
     let size = std::fs::metadata(file)
         .map_err(|error| wrong(&error))?
         .len();
@@ -111,7 +184,12 @@ fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
             "{size} bytes, at most {DOCUMENT_BYTES_MAX}"
         )));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    std::fs::read_to_string(file).map_err(|error| wrong(&error))
+}
+
+fn read(file: &Path) -> Result<Vec<Entity>, Fault> {
+    let wrong = |error: &dyn fmt::Display| about(file, error);
+    let text = text(file)?;
     // JSON by its own reader: YAML's bounds on a document's size are for people's files.
     let read: Read = match text.trim_start().starts_with('{') {
         true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,

@@ -25,7 +25,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("l4", &["model", "table", "upstream", "metrics"]),
     ("net", &["model", "table", "proxy", "l4", "tls", "metrics"]),
     ("admin", &["model", "registry", "metrics", "client"]),
-    ("transfer", &["model", "registry", "config", "boot", "cli"]),
+    (
+        "transfer",
+        &[
+            "model", "registry", "config", "boot", "cli", "admin", "table",
+        ],
+    ),
     ("cli", &["boot", "config", "transfer"]),
     ("main", &["cli"]),
 ];

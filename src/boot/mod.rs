@@ -3,6 +3,8 @@
 mod answers;
 mod demo;
 mod fault;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod limits;
 mod local;
 mod logging;
@@ -433,6 +435,7 @@ impl Site<'_> {
                 answers::mark(&shared, id, address, healthy)
             }),
             traffic: Arc::new(move || answers::traffic(&metrics)),
+            database: self.settings.kong.database,
             normal_path: normalize,
             node: Id::derived(&format!("sluicegate:node:{place}")),
         }

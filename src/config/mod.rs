@@ -154,6 +154,9 @@ pub enum Role {
 pub struct Kong {
     /// Default true.
     pub enabled: bool,
+    /// False: as Kong without a database, whose configuration is one document at `/config`.
+    /// Default true.
+    pub database: bool,
     /// Put Kong's fields on traffic, and answer in its words. Default true.
     pub traffic: bool,
 }
@@ -162,6 +165,7 @@ impl Default for Kong {
     fn default() -> Self {
         Self {
             enabled: true,
+            database: true,
             traffic: true,
         }
     }

@@ -127,8 +127,10 @@ impl Reader {
         self.limits(&mut settings.limits);
         self.admin(&mut settings.admin);
         self.gateway(&mut settings.gateway);
-        self.set(&mut settings.kong.enabled, "kong.enabled", parse::flag);
-        self.set(&mut settings.kong.traffic, "kong.traffic", parse::flag);
+        let kong = &mut settings.kong;
+        self.set(&mut kong.enabled, "kong.enabled", parse::flag);
+        self.set(&mut kong.database, "kong.database", parse::flag);
+        self.set(&mut kong.traffic, "kong.traffic", parse::flag);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
         self.set(&mut settings.upgrade.socket, "upgrade.socket", parse::path);

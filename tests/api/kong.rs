@@ -23,7 +23,16 @@ use crate::native;
 const TRANSCRIPT: &str = include_str!("../vectors/kong-admin.json");
 
 /// The admin port with both of its dialects over an empty registry.
-fn port() -> Router {
+pub(crate) fn port() -> Router {
+    open(true)
+}
+
+/// As [`port`], with Kong's dialect as without a database.
+pub(crate) fn without_database() -> Router {
+    open(false)
+}
+
+fn open(database: bool) -> Router {
     let registry = native::registry();
     let admin = Admin {
         access: Arc::new(Access::Open { hosts: Vec::new() }),
@@ -35,6 +44,7 @@ fn port() -> Router {
         observe: Arc::new(Observed::default),
         mark: Arc::new(|_, _, _| ()),
         traffic: Arc::new(Traffic::default),
+        database,
         normal_path: |path| -> Cow<'_, [u8]> { normalize(path) },
         node: Id::derived("a node"),
     };

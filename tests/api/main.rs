@@ -9,4 +9,5 @@
 mod gateway;
 mod golden;
 mod kong;
+mod kong_config;
 mod native;

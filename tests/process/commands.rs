@@ -148,6 +148,83 @@ fn an_import_that_cannot_run_changes_nothing() {
     );
 }
 
+/// As decK writes one, and as Kong without a database takes it.
+const KONG: &str = r#"
+_format_version: "1.1"
+_info: {select_tags: [a]}
+services:
+- name: shop
+  url: http://shop.pool/v1
+  routes:
+  - name: items
+    paths: ['/items/\d+']
+    plugins: [{name: cors}]
+upstreams:
+- name: shop.pool
+  targets: [{target: "127.0.0.1:9"}]
+consumers:
+- username: alice
+  basicauth_credentials: [{username: alice, password: secret}]
+  acls: [{group: staff}]
+"#;
+
+#[test]
+fn a_file_of_kong_s_is_imported_and_exported_again() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("kong.yaml"), KONG).unwrap();
+    let export = |data: &str| succeeds(folder.path(), &["--data", data, "export", "--kong"]);
+    let import = |data: &str, file: &str, how: &[&str]| {
+        let args = [&["--data", data, "import", "--kong", file][..], how].concat();
+        succeeds(folder.path(), &args)
+    };
+    let told = import("data", "kong.yaml", &[]);
+    assert_eq!(told, "8 entities are in the registry, at revision 1\n");
+    let again = import("data", "kong.yaml", &["--replace"]);
+    assert_eq!(again, told, "nothing has changed");
+    let exported = export("data");
+    assert!(
+        exported.contains("~/items/\\d+") && !exported.contains("secret"),
+        "{exported}"
+    );
+    std::fs::write(folder.path().join("out.yaml"), &exported).unwrap();
+    import("copy", "out.yaml", &[]);
+    assert_eq!(export("copy"), exported);
+    // Without --replace, what the file does not name stays.
+    let other = "_format_version: '3.0'\nconsumers: [{username: bob}]\n";
+    std::fs::write(folder.path().join("other.yaml"), other).unwrap();
+    import("copy", "other.yaml", &[]);
+    assert!(export("copy").contains("username: bob") && export("copy").contains("name: shop"));
+    // A name that is there under another id is told, not taken.
+    let id = "0b3f0f2e-8f0e-4c2a-9c1d-3f2f8f0e4c2a";
+    let clash = format!("_format_version: '3.0'\nconsumers: [{{id: {id}, username: bob}}]\n");
+    std::fs::write(folder.path().join("clash.yaml"), clash).unwrap();
+    let args = ["--data", "copy", "import", "--kong", "clash.yaml"];
+    let ended = run(folder.path(), &args, FREE_PORTS);
+    assert_eq!(ended.code, Some(65), "{ended:?}");
+    let told = "consumers[0]: 'consumers' entity with username set to 'bob' is there as";
+    assert!(ended.errors.concat().contains(told), "{ended:?}");
+    import("copy", "other.yaml", &["--replace"]);
+    assert!(!export("copy").contains("name: shop"));
+}
+
+#[test]
+fn every_mistake_of_a_file_of_kong_s_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = "_format_version: '3.0'\nservices:\n- name: a\n  routes: [{paths: [x]}]\nplugins: [{name: cors, route: r}]\n";
+    std::fs::write(folder.path().join("bad.yaml"), wrong).unwrap();
+    let args = ["--data", "data", "import", "--kong", "bad.yaml"];
+    let ended = run(folder.path(), &args, FREE_PORTS);
+    assert_eq!(ended.code, Some(65), "{ended:?}");
+    let told = ended.errors.join("\n");
+    for line in [
+        "services[0].host: required field missing",
+        "services[0].routes[0].paths.1: should start with: / (fixed path) or ~/ (regex path)",
+        "plugins[0]: invalid reference 'route: r' (no such entry in 'routes')",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+}
+
 #[test]
 fn check_tells_what_is_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! A request's body: JSON, a form, or a multipart form.
 
 use axum::body::{Body, Bytes, to_bytes};
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -54,10 +54,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Input, Failu
         return Err(Failure::media_type());
     }
     let Ok(bytes) = to_bytes(body, BODY_BYTES_MAX).await else {
-        return Err(Failure::at_the_door(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "Payload too large",
-        ));
+        return Err(Failure::too_large());
     };
     match kind.flatten() {
         None if bytes.is_empty() => Ok(Input::Document(Document::new())),
@@ -112,7 +109,7 @@ pub(super) fn pairs(text: &[u8]) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn multipart(media: &str, bytes: Bytes) -> Result<Input, Failure> {
+pub(super) async fn multipart(media: &str, bytes: Bytes) -> Result<Input, Failure> {
     let wrong = |_| Failure::bad_request("Cannot parse multipart body");
     let boundary = multer::parse_boundary(media).map_err(wrong)?;
     let whole = Body::from(bytes).into_data_stream();

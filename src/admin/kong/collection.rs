@@ -74,11 +74,16 @@ impl Collection {
         let below = COLLECTIONS
             .iter()
             .filter(|one| one.schema().nested_collection() == word);
-        below.into_iter().find_map(|one| {
-            let mut fields = one.schema().foreign_fields();
-            let (field, _) = fields.find(|(_, foreign)| *foreign.table == *self.table)?;
-            Some((one, field))
-        })
+        below
+            .into_iter()
+            .find_map(|one| Some((one, one.mention_of(self)?)))
+    }
+
+    /// The field in which entities of this collection name one of `other`.
+    pub(super) fn mention_of(&self, other: &Self) -> Option<&'static str> {
+        let mut fields = self.schema().foreign_fields();
+        let (field, _) = fields.find(|(_, foreign)| *foreign.table == *other.table)?;
+        Some(field)
     }
 
     /// The collections below each entity of this one.

@@ -9,6 +9,7 @@ use crate::model::{EntityRef, Refusal};
 use crate::registry;
 
 use super::collection::Collection;
+use super::declarative::Flaws;
 
 /// An answer that is not the one asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,11 +35,22 @@ fn coded(status: StatusCode, code: u8, name: &str, message: &str) -> Failure {
 }
 
 impl Failure {
+    /// The code of what is wrong with the fields of a document.
+    const SCHEMA: u8 = 2;
+
     fn with(mut self, member: &str, value: Value) -> Self {
         if let Some(Value::Object(body)) = &mut self.body {
             body.insert(member.to_owned(), value);
         }
         self
+    }
+
+    /// What is said of an entity within a document: its fields, or the message.
+    pub(super) fn said(&self) -> Value {
+        let body = self.body.as_ref();
+        let of = |member: &str| body.and_then(|body| body.get(member)).cloned();
+        let fields = of("fields").filter(|_| of("code") == Some(Self::SCHEMA.into()));
+        fields.or_else(|| of("message")).unwrap_or_default()
     }
 
     pub(super) fn not_found() -> Self {
@@ -69,6 +81,43 @@ impl Failure {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
             body: None,
         }
+    }
+
+    pub(super) fn too_large() -> Self {
+        plain(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large")
+    }
+
+    /// Nothing to do, and nothing done.
+    pub(super) const fn not_modified() -> Self {
+        Self {
+            status: StatusCode::NOT_MODIFIED,
+            body: None,
+        }
+    }
+
+    pub(super) fn no_document() -> Self {
+        Self::bad_request("expected a declarative configuration")
+    }
+
+    /// A write that only a database takes.
+    pub(super) fn without_database(verb: &str, table: &str) -> Self {
+        let message = format!("cannot {verb} '{table}' entities when not using a database");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        coded(status, 12, "operation unsupported", &message)
+    }
+
+    /// A document that is wrong; `flatten`: as a list, by entity.
+    pub(super) fn declarative(flaws: &Flaws, flatten: bool) -> Self {
+        let message = format!("declarative config is invalid: {}", lua(&flaws.fields()));
+        let name = "invalid declarative configuration";
+        let failure = coded(StatusCode::BAD_REQUEST, 14, name, &message);
+        if !flatten {
+            return failure.with("fields", flaws.fields());
+        }
+        let (fields, flattened) = flaws.flattened();
+        failure
+            .with("fields", fields)
+            .with("flattened_errors", flattened)
     }
 
     /// What the door refuses, in Kong's shape.
@@ -218,7 +267,8 @@ impl Failure {
 impl From<Violations> for Failure {
     fn from(wrong: Violations) -> Self {
         let message = wrong.message();
-        coded(StatusCode::BAD_REQUEST, 2, "schema violation", &message)
+        let code = Self::SCHEMA;
+        coded(StatusCode::BAD_REQUEST, code, "schema violation", &message)
             .with("fields", wrong.fields())
     }
 }
@@ -262,8 +312,14 @@ pub(super) fn lua(value: &Value) -> String {
             format!("{{{}}}", fields.join(","))
         }
         Value::Array(items) => {
-            let items: Vec<_> = items.iter().map(lua).collect();
-            format!("{{{}}}", items.join(","))
+            // Behind a hole, elements carry their position.
+            let dense = items.iter().take_while(|item| !item.is_null()).count();
+            let there = (1..).zip(items).filter(|(_, item)| !item.is_null());
+            let item = |(n, item): (usize, &Value)| match n <= dense {
+                true => lua(item),
+                false => format!("[{n}]={}", lua(item)),
+            };
+            format!("{{{}}}", there.map(item).collect::<Vec<_>>().join(","))
         }
         Value::String(text) => format!("\"{text}\""),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),

@@ -12,6 +12,8 @@
 mod answer;
 mod body;
 mod collection;
+mod config;
+pub mod declarative;
 mod failure;
 mod health;
 mod lens;
@@ -72,6 +74,9 @@ pub struct Kong {
     pub observe: Observe,
     pub mark: Mark,
     pub traffic: Arc<dyn Fn() -> Traffic + Send + Sync>,
+    /// False: as Kong without a database. One document at `/config` holds everything, and nothing else
+    /// writes.
+    pub database: bool,
     /// A path's normal form: what the table matches requests with.
     pub normal_path: fn(&[u8]) -> Cow<'_, [u8]>,
     /// What `GET /` calls this node; stable over restarts.
@@ -146,11 +151,15 @@ impl Call {
 
 impl Kong {
     async fn answer(&self, request: Request) -> Result<Response, Failure> {
+        if self.is_load(&request) {
+            return self.replace(request).await;
+        }
         let call = Call::read(request).await?;
         let place = Place::of(&call.path);
         if call.method == Method::OPTIONS && place != Place::Nowhere {
             return Ok(answer::options(methods(&place)));
         }
+        self.refuse_write(&place, &call.method)?;
         match place {
             Place::Nowhere => Err(Failure::not_found()),
             Place::Node(node) => self.node(&node, call).await,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer;
 use super::collection::{COLLECTIONS, Collection};
+use super::declarative;
 use super::failure::Failure;
 use super::page::{Query, write_offset};
 use super::place::Node;
@@ -49,7 +50,10 @@ impl Kong {
                     .ok_or_else(Failure::unexpected)?;
                 self.validate(schema, call)?
             }
-            (Node::Config, &Method::GET | &Method::POST) => return Err(with_a_database()),
+            (Node::Config, &Method::GET | &Method::POST) if self.database => {
+                return Err(with_a_database());
+            }
+            (Node::Config, &Method::GET) => self.configuration()?,
             (_, &Method::GET) => self.describe(node, &call)?,
             _ => return Err(Failure::method_not_allowed()),
         };
@@ -110,7 +114,7 @@ impl Kong {
                 "enabled_in_cluster": stored,
             },
             "configuration": {
-                "database": "postgres",
+                "database": if self.database { "postgres" } else { "off" },
                 "router_flavor": "traditional_compatible",
                 "log_level": "notice",
                 "plugins": ["bundled"],
@@ -122,8 +126,7 @@ impl Kong {
     fn status(&self) -> Value {
         let traffic = (self.traffic)();
         let memory = format!("{:.2} MiB", precise(traffic.resident_bytes) / MEGABYTES);
-        json!({
-            "database": {"reachable": true},
+        let mut status = json!({
             "memory": {
                 "workers_lua_vms": [{"pid": std::process::id(), "http_allocated_gc": memory}],
                 "lua_shared_dicts": {},
@@ -137,7 +140,18 @@ impl Kong {
                 "connections_waiting": 0,
                 "total_requests": traffic.requests,
             },
-        })
+        });
+        let (name, value) = match self.database {
+            true => ("database", json!({"reachable": true})),
+            false => {
+                let hash = declarative::hash(&self.registry.snapshot());
+                ("configuration_hash", hash.into())
+            }
+        };
+        if let Value::Object(status) = &mut status {
+            status.insert(name.to_owned(), value);
+        }
+        status
     }
 
     /// Every tag of every entity, or the entities of one tag.

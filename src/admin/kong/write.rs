@@ -160,7 +160,7 @@ impl Writer<'_> {
         }
     }
 
-    fn complete(
+    pub(super) fn complete(
         &self,
         operation: Operation,
         input: Document,
@@ -170,7 +170,7 @@ impl Writer<'_> {
         Ok(schema.complete(operation, input, stored, self.around)?)
     }
 
-    fn ttl(&self, input: &Document) -> Result<Ttl, Failure> {
+    pub(super) fn ttl(&self, input: &Document) -> Result<Ttl, Failure> {
         let seconds = self.collection.schema().ttl(input);
         let seconds = seconds.map_err(|why| Failure::bad_option("ttl", why))?;
         Ok(Ttl::Seconds(seconds))
@@ -184,10 +184,7 @@ impl Writer<'_> {
         ttl: Ttl,
         secret: Secret,
     ) -> Result<Write, Failure> {
-        self.resolve(&mut document)?;
-        self.finish_credential(&mut document, before, ttl, secret);
-        self.check_plugin(&document)?;
-        let entity = lens::entity(self.collection, &document, before.map(|e| &**e))?;
+        let entity = self.build(&mut document, before, ttl, secret)?;
         let mut changes = self.check_unique(&entity, &document)?;
         if entity.kind() == Kind::Certificate {
             changes.extend(self.server_names(&entity, &document)?);
@@ -195,6 +192,24 @@ impl Writer<'_> {
         let shown = entity.at();
         changes.push(Change::Put(Arc::new(entity)));
         Ok(Write { changes, shown })
+    }
+
+    /// The entity that a complete document means, in the place of `before`; what it mentions is there.
+    ///
+    /// # Errors
+    /// Mentions of nothing, and what the model does not take.
+    pub(super) fn build(
+        &self,
+        document: &mut Document,
+        before: Option<&Arc<Entity>>,
+        ttl: Ttl,
+        secret: Secret,
+    ) -> Result<Entity, Failure> {
+        self.resolve(document)?;
+        self.finish_credential(document, before, ttl, secret);
+        self.check_plugin(document)?;
+        let before = before.map(|before| &**before);
+        Ok(lens::entity(self.collection, document, before)?)
     }
 
     /// Mentions by another unique field become mentions by id; what is mentioned must be there.
@@ -371,7 +386,7 @@ impl Writer<'_> {
 
 /// How long a key is to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ttl {
+pub(super) enum Ttl {
     Kept,
     /// None and 0: for ever.
     Seconds(Option<u64>),
@@ -379,7 +394,7 @@ enum Ttl {
 
 /// Whether a document's password is one, or the hash of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Secret {
+pub(super) enum Secret {
     Fresh,
     Kept,
 }

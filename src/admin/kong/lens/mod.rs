@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::collection::Collection;
 use super::schema::{Document, Shape, Violations};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Change, Entity, Id, Invalid, Kind, Spec, Tag, Timestamp};
 
@@ -144,14 +145,24 @@ fn tags(document: &Document) -> Result<Box<[Tag]>, Invalid> {
     tags.map(|tag| tag.to_owned().try_into()).collect()
 }
 
-/// When it was made: as the client says, to the second.
+/// When it was made: as the client says, to the second, or to the millisecond where it says those.
 fn created_at(document: &Document, before: Option<&Entity>) -> Timestamp {
     let kept = before.map_or_else(Timestamp::default, |before| before.created_at);
-    let said = document.get("created_at").and_then(Value::as_u64);
-    match said {
-        Some(seconds) if seconds != kept.seconds() => Timestamp(seconds.saturating_mul(1000)),
-        _ => kept,
+    let said = document.get("created_at");
+    match said.and_then(Value::as_u64) {
+        Some(seconds) if seconds == kept.seconds() => kept,
+        Some(seconds) => Timestamp(seconds.saturating_mul(1000)),
+        None => said
+            .and_then(Value::as_f64)
+            .and_then(moment)
+            .unwrap_or(kept),
     }
+}
+
+/// The millisecond next to so many seconds since 1970.
+fn moment(seconds: f64) -> Option<Timestamp> {
+    let rounded = Duration::try_from_secs_f64(seconds + 0.000_5).ok()?;
+    Some(Timestamp(u64::try_from(rounded.as_millis()).ok()?))
 }
 
 /// Keeps what the spec does not say as the client said it.

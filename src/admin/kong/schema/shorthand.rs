@@ -162,8 +162,12 @@ fn put_url(service: &mut Map<String, Value>, url: &str) {
             text.into()
         }
     };
+    // A null beside a URL clears nothing: clients send it for what they leave to the URL.
     let mut put = |name: &str, value: Value| {
-        service.entry(name).or_insert(value);
+        let there = service.entry(name).or_insert(Value::Null);
+        if there.is_null() {
+            *there = value;
+        }
     };
     put("host", text(host));
     put("path", text(path));
