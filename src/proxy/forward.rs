@@ -163,7 +163,7 @@ fn forget_spelling(request: &mut RequestHeader) -> pingora::Result<()> {
 
 /// The Host that is sent: the client's, the pool's, the endpoint's or the service's.
 fn host(x: &Exchange, matched: &Matched, client: Head<'_>) -> Option<HeaderValue> {
-    let preserve = matched.route.spec().preserve_host;
+    let preserve = matched.route.facts().preserve_host;
     let clients = preserve.then(|| client_host(client)).flatten();
     let own = clients.or_else(|| matched.service.host().cloned());
     own.or_else(|| endpoint_host(&matched.service, x.attempt.pick.as_ref()?))

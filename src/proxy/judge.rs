@@ -11,7 +11,7 @@ use super::local::LocalService;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::{Arrival, Head, Target, path_and_query};
 use super::{Gateway, forward, record};
-use crate::model::{HttpsRedirect, RouteProtocol};
+use crate::model::HttpsRedirect;
 use crate::reply;
 use crate::reply::{HttpsBy, Reply};
 use crate::table::{Hit, Question, Service, Table};
@@ -119,11 +119,11 @@ impl Gateway {
         (switch, connection_only): (Switch, Names),
         x: &Exchange,
     ) -> Matched {
-        let spec = hit.route().spec();
+        let facts = hit.route().facts();
         let path = hit.upstream_path(service.base(), &target.path);
         let same = target.is_verbatim() && *path == *target.path;
         let sent = (!same).then(|| path_and_query(&path, head.uri.query()));
-        let stripped = if spec.strip_path {
+        let stripped = if facts.strip_path {
             hit.matched.unwrap_or(0)
         } else {
             0
@@ -137,7 +137,7 @@ impl Gateway {
             switch,
             connection_only,
             key: forward::key(x, service, head, &target.path),
-            body_bytes_max: spec.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
+            body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(&self.shared.routes, service),
         }
     }
@@ -177,11 +177,10 @@ pub fn no_plain_text(
     uri: &Uri,
     secure: bool,
 ) -> Result<(), Reply> {
-    let spec = hit.route().spec();
-    let clear = [RouteProtocol::Http, RouteProtocol::Grpc];
-    if secure || clear.into_iter().any(|protocol| spec.accepts(protocol)) {
+    if secure || hit.route().facts().in_clear {
         return Ok(());
     }
+    let spec = hit.route().spec();
     let status = StatusCode::from_u16(spec.https_redirect_status.status()).ok();
     Err(match (spec.https_redirect_status, status) {
         (HttpsRedirect::UpgradeRequired, _) | (_, None) => reply::https_required(HttpsBy::Upgrade),

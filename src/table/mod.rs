@@ -28,7 +28,7 @@ use rustls::ServerConfig;
 pub use compile::{Compiler, Problem};
 pub use normalize::{escape, normalize};
 use route::Listed;
-pub use route::{Candidate, Hit, Miss, Question, Route, Standing};
+pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
 
