@@ -52,7 +52,8 @@ fn prefix(kind: Kind) -> String {
     hex(kind.singular().as_bytes()) + "00"
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in lower hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -88,11 +88,9 @@ impl Collection {
 
     /// The collections below each entity of this one.
     pub(super) fn children(&self) -> impl Iterator<Item = &'static Self> {
-        let table = self.table;
-        COLLECTIONS.iter().filter(move |one| {
-            let mut fields = one.schema().foreign_fields();
-            fields.any(|(_, foreign)| *foreign.table == *table)
-        })
+        let parent = *self;
+        let below = move |one: &&Self| one.mention_of(&parent).is_some();
+        COLLECTIONS.iter().filter(below)
     }
 
     /// The second field by which a URL may name an entity.

@@ -47,7 +47,7 @@ use collection::Collection;
 use failure::Failure;
 use page::Query;
 use place::{Family, Place};
-use schema::{Schemas, Surroundings};
+use schema::Surroundings;
 use view::View;
 use write::{Write, Writer};
 
@@ -162,7 +162,7 @@ impl Kong {
         self.refuse_write(&place, &call.method)?;
         match place {
             Place::Nowhere => Err(Failure::not_found()),
-            Place::Node(node) => self.node(&node, call).await,
+            Place::Node(node) => self.node(&node, call),
             Place::List(collection) => self.list(collection, call).await,
             Place::One(collection, key) => self.one(collection, &key, call).await,
             Place::Parent {
@@ -452,12 +452,7 @@ fn planned<T>(
     normal_path: fn(&[u8]) -> Cow<'_, [u8]>,
     plan: impl FnOnce(&Writer<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let around = Surroundings {
-        now: view.now,
-        id: Id::random(),
-        is_enabled: &|name| Schemas::all().plugin(name).is_some(),
-        normal_path,
-    };
+    let around = Surroundings::new(view.now, normal_path);
     plan(&Writer {
         view,
         around: &around,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::response::Response;
 use http::{Method, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::answer;
 use super::collection::{COLLECTIONS, Collection};
@@ -12,16 +12,13 @@ use super::declarative;
 use super::failure::Failure;
 use super::page::{Query, write_offset};
 use super::place::Node;
-use super::schema::{Document, Operation, Schema, Schemas, Surroundings, Violations};
+use super::schema::{Operation, Schema, Schemas, Surroundings, Violations};
 use super::view::View;
 use super::{Call, Kong};
-use crate::model::{Id, Kind, Plugin};
+use crate::model::{Id, Kind, Plugin, Timestamp};
 
-/// Plugins that act on traffic, with version and priority.
-const ACTING: [(&str, &str, i32); 0] = [];
-
-/// The most seconds-old numbers a status shows are those of the moment.
-const MEGABYTES: f64 = 1024.0 * 1024.0;
+/// Bytes of a mebibyte.
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 impl Node {
     pub(super) const fn methods(&self) -> &'static [&'static str] {
@@ -34,7 +31,7 @@ impl Node {
 }
 
 impl Kong {
-    pub(super) async fn node(&self, node: &Node, call: Call) -> Result<Response, Failure> {
+    pub(super) fn node(&self, node: &Node, call: Call) -> Result<Response, Failure> {
         let document = match (node, &call.method) {
             (Node::Tags, &Method::POST) => return Err(unwritable_tags()),
             (Node::Tag(_), &Method::DELETE) => return Ok(answer::nothing()),
@@ -91,12 +88,6 @@ impl Kong {
     }
 
     fn root(&self) -> Value {
-        let available = ACTING.iter().map(|(name, version, priority)| {
-            (
-                (*name).to_owned(),
-                json!({"version": version, "priority": priority}),
-            )
-        });
         let snapshot = self.registry.snapshot();
         let stored = snapshot.list(Kind::Plugin, None);
         let stored = stored.filter_map(|one| Some(one.as_kind::<Plugin>()?.name.to_string()));
@@ -110,7 +101,8 @@ impl Kong {
             "timers": {"running": 0, "pending": 0},
             "lua_version": "none",
             "plugins": {
-                "available_on_server": available.collect::<Map<_, _>>(),
+                // Only what acts on traffic; plugins are stored and shown, and none acts.
+                "available_on_server": {},
                 "enabled_in_cluster": stored,
             },
             "configuration": {
@@ -125,7 +117,7 @@ impl Kong {
 
     fn status(&self) -> Value {
         let traffic = (self.traffic)();
-        let memory = format!("{:.2} MiB", precise(traffic.resident_bytes) / MEGABYTES);
+        let memory = format!("{:.2} MiB", precise(traffic.resident_bytes) / MEBIBYTE);
         let mut status = json!({
             "memory": {
                 "workers_lua_vms": [{"pid": std::process::id(), "http_allocated_gc": memory}],
@@ -194,19 +186,9 @@ impl Kong {
 
     fn validate(&self, schema: &Schema, call: Call) -> Result<Value, Failure> {
         let input = call.input.document(schema, None)?;
-        self.judge(schema, input)?;
-        Ok(json!({"message": "schema validation successful"}))
-    }
-
-    fn judge(&self, schema: &Schema, input: Document) -> Result<(), Violations> {
-        let around = Surroundings {
-            now: crate::model::Timestamp::now(),
-            id: Id::random(),
-            is_enabled: &|name| Schemas::all().plugin(name).is_some(),
-            normal_path: self.normal_path,
-        };
+        let around = Surroundings::new(Timestamp::now(), self.normal_path);
         schema.complete(Operation::Insert, input, None, &around)?;
-        Ok(())
+        Ok(json!({"message": "schema validation successful"}))
     }
 }
 
@@ -235,12 +217,7 @@ fn check_tag(tag: &str, kong: &Kong) -> Result<(), Failure> {
     let schema = Schemas::all()
         .entity("tags")
         .ok_or_else(Failure::unexpected)?;
-    let around = Surroundings {
-        now: crate::model::Timestamp::default(),
-        id: Id::MIN,
-        is_enabled: &|_| true,
-        normal_path: kong.normal_path,
-    };
+    let around = Surroundings::new(Timestamp::default(), kong.normal_path);
     let judged = schema.judge_key("tag", tag, &around);
     judged.map_err(|why| Failure::bad_unique("tag", &why))
 }

@@ -11,6 +11,7 @@ use super::lens;
 use super::place::Family;
 use super::schema::{Document, Operation, Surroundings, Violations};
 use super::view::{View, as_id};
+use crate::admin::page::hex;
 use crate::model::{Change, Entity, EntityRef, Id, KeyAuth, Kind, Kinded, Route};
 use crate::model::{RouteProtocol, Sni};
 
@@ -409,8 +410,7 @@ fn hash_password(document: &mut Document) {
     let salted = format!("{password}{consumer}");
     let algorithm = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
     let digest = ring::digest::digest(algorithm, salted.as_bytes());
-    let digits: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    document.insert("password".into(), digits.into());
+    document.insert("password".into(), hex(digest.as_ref()).into());
 }
 
 fn mismatch(why: &str) -> Failure {

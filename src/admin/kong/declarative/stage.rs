@@ -13,7 +13,7 @@ use super::read::{Declared, Item};
 use super::{Others, Plan};
 use crate::admin::kong::collection::{COLLECTIONS, Collection};
 use crate::admin::kong::failure::{Failure, lua};
-use crate::admin::kong::schema::{Document, Operation, Schemas, Surroundings};
+use crate::admin::kong::schema::{Document, Operation, Surroundings};
 use crate::admin::kong::view::{View, as_id};
 use crate::admin::kong::write::{Secret, Writer};
 use crate::model::{Change, Entity, EntityRef, Id, Kind, Snapshot, Tie, Timestamp};
@@ -238,12 +238,7 @@ impl<'a> Stage<'a> {
         mut fields: Document,
         finished: bool,
     ) -> Result<Option<Entity>, Failure> {
-        let around = Surroundings {
-            now: self.moment,
-            id: Id::random(),
-            is_enabled: &|name| Schemas::all().plugin(name).is_some(),
-            normal_path: self.normal_path,
-        };
+        let around = Surroundings::new(self.moment, self.normal_path);
         let writer = Writer {
             view: self.view(),
             around: &around,

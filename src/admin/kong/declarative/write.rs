@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::admin::kong::collection::{COLLECTIONS, Collection};
 use crate::admin::kong::schema::{Document, Field, Shape};
 use crate::admin::kong::view::View;
+use crate::admin::page::hex;
 use crate::model::{Entity, Kind, Snapshot};
 
 /// The hash of a configuration that holds nothing.
@@ -93,6 +94,5 @@ pub fn hash(snapshot: &Snapshot) -> String {
         return EMPTY.to_owned();
     }
     let digest = digest.finish();
-    let half = digest.as_ref().iter().take(EMPTY.len() / 2);
-    half.map(|byte| format!("{byte:02x}")).collect()
+    hex(digest.as_ref()).chars().take(EMPTY.len()).collect()
 }

@@ -119,11 +119,14 @@ pub(super) fn entity(
         (Kind::Endpoint, old) => target::spec(document, old),
         _ => plain::spec(collection, document),
     };
+    let spec = spec.map_err(violation)?;
     let mut entity = match before {
-        Some(before) => before.clone(),
-        None => Entity::new(id_of(document), spec.clone().map_err(violation)?),
+        Some(before) => Entity {
+            spec,
+            ..before.clone()
+        },
+        None => Entity::new(id_of(document), spec),
     };
-    entity.spec = spec.map_err(violation)?;
     entity.tags = tags(document).map_err(violation)?;
     entity.created_at = created_at(document, before);
     keep_rest(collection, document, &mut entity);

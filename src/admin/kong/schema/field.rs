@@ -139,17 +139,7 @@ impl Field {
         if !self.required {
             return Some(Value::Null);
         }
-        match &self.shape {
-            Shape::Record(record) if !record.is_abstract => Some(Value::Object(Map::new())),
-            Shape::Record(_)
-            | Shape::Text
-            | Shape::Integer
-            | Shape::Number
-            | Shape::Boolean
-            | Shape::Array(_)
-            | Shape::Set(_)
-            | Shape::Map(_)
-            | Shape::Foreign(_) => None,
-        }
+        let record = self.record().filter(|record| !record.is_abstract);
+        record.map(|_| Value::Object(Map::new()))
     }
 }

@@ -69,6 +69,18 @@ pub struct Surroundings<'a> {
     pub normal_path: fn(&[u8]) -> Cow<'_, [u8]>,
 }
 
+impl Surroundings<'static> {
+    /// Where every plugin that has a schema is switched on; with an id of chance.
+    pub fn new(now: Timestamp, normal_path: fn(&[u8]) -> Cow<'_, [u8]>) -> Self {
+        Self {
+            now,
+            id: Id::random(),
+            is_enabled: &|name| Schemas::all().plugin(name).is_some(),
+            normal_path,
+        }
+    }
+}
+
 impl fmt::Debug for Surroundings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surroundings")

@@ -1,6 +1,5 @@
 //! Certificates and keys in PEM: whether they are what they should be, and belong together.
 
-use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::ring::default_provider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
@@ -9,6 +8,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::violation::{Fault, Violations};
+use crate::admin::page::hex;
 use crate::model::Timestamp;
 
 /// The certificates in a text, at least one, each well-formed.
@@ -143,14 +143,8 @@ pub(super) fn judge_authority(cert: Option<&str>, now: Timestamp) -> Result<(), 
 /// SHA-256 of a certificate's DER, in lower hex.
 pub fn digest(pem: &str) -> Option<String> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-    let sha256 = TLS13_AES_128_GCM_SHA256.tls13()?.common.hash_provider;
-    let hash = sha256.hash(&der);
-    Some(
-        hash.as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
-    )
+    let hash = ring::digest::digest(&ring::digest::SHA256, &der);
+    Some(hex(hash.as_ref()))
 }
 
 #[cfg(test)]
