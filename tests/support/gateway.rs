@@ -294,6 +294,25 @@ pub fn api(client: &mut Client, method: &str, path: &str, document: &Value) -> A
         .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
 }
 
+/// An address that refuses every connection. The port is held for as long as this lives, so that
+/// no other test's server gets it.
+pub struct Refusing(socket2::Socket);
+
+impl Refusing {
+    pub fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&free.into()).expect("a free port");
+        Self(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        let address = self.0.local_addr().expect("a bound socket");
+        address.as_socket().expect("an IP address")
+    }
+}
+
 /// A port that was free a moment ago, for listeners that must be told one.
 pub fn free_port() -> u16 {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

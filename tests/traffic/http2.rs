@@ -139,7 +139,8 @@ fn a_grpc_call_keeps_its_trailers_from_end_to_end() {
 #[test]
 fn the_gateway_s_own_answers_to_grpc_calls_are_grpc_s() {
     let gateway = Gateway::start();
-    let gone = crate::support::gateway::free_port();
+    let refusing = crate::support::gateway::Refusing::new();
+    let gone = refusing.address().port();
     gateway.create(
         "services",
         json!({"name": "s", "protocol": "grpc", "host": "127.0.0.1", "port": gone}),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::gateway::{Gateway, free_port};
+use crate::support::gateway::{Gateway, Refusing};
 use crate::support::origin::Origin;
 
 fn kong() -> Gateway {
@@ -54,7 +54,8 @@ fn a_request_that_nothing_takes_hears_kong_s_sentence() {
 #[test]
 fn an_endpoint_that_is_not_there_is_told_in_kong_s_words() {
     let gateway = kong();
-    gateway.serve("gone", ([127, 0, 0, 1], free_port()).into());
+    let refusing = Refusing::new();
+    gateway.serve("gone", refusing.address());
     let answer = gateway.get("/gone");
     assert_eq!(answer.status, 502);
     let sentence = "An invalid response was received from the upstream server";

@@ -1,19 +1,12 @@
 //! Another attempt where it is safe, none where it is not.
 
-use std::net::{SocketAddr, TcpListener};
-
 use serde_json::json;
 
 use crate::support::client::Answer;
+use crate::support::gateway::Refusing;
 use crate::support::origin::{Act, Origin, Response};
 
 use super::Gateway;
-
-/// An address where nobody listens, as long as the returned socket is not dropped before.
-fn refusing() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
-}
 
 /// Never ejects anybody, so that every request may meet every endpoint.
 fn lenient() -> serde_json::Value {
@@ -30,7 +23,8 @@ fn send(gateway: &Gateway, method: &str, body: &[u8]) -> Answer {
 #[test]
 fn a_refused_connection_is_no_failure_while_another_endpoint_accepts() {
     let (gateway, origin) = (Gateway::start(), Origin::echo());
-    gateway.balance("a", lenient(), &[refusing(), origin.address()]);
+    let refusing = Refusing::new();
+    gateway.balance("a", lenient(), &[refusing.address(), origin.address()]);
     for method in ["GET", "POST", "PUT", "DELETE"].repeat(5) {
         let answer = send(&gateway, method, b"body");
         assert_eq!(
