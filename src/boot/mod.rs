@@ -32,13 +32,15 @@ use crate::admin::gateway;
 use crate::admin::gateway::GatewayDialect;
 use crate::admin::kong::Kong;
 use crate::admin::native::Native;
+use crate::admin::polaris;
+use crate::admin::polaris::{Account, Accounts, Heartbeats, Polaris};
 use crate::admin::status::Observe;
 use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
 use crate::metrics::{Metrics, Routes};
-use crate::model::{Id, Kind, Listener};
+use crate::model::{Algorithm, Id, Kind, Listener, Secret};
 use crate::net;
 use crate::net::bind;
 use crate::net::bind::Claim;
@@ -66,6 +68,7 @@ pub struct Running {
     pub registry: Registry,
     listeners: Listeners,
     admin: SocketAddr,
+    polaris: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -123,8 +126,11 @@ async fn succeed(
         .map(|legacy| legacy.pass_to(&listeners))
         .transpose()?;
     let bound = site.bind(&listeners)?;
-    let admin = site.bind_admin(claim)?;
-    let (registry, problems) = site.registry(store, &listeners)?;
+    let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
+    let polaris = site.bind_polaris(claim)?;
+    let live = Endpoints::new();
+    let heartbeats = Heartbeats::new(live.presences().clone());
+    let (registry, problems) = site.registry(store, live, &listeners)?;
     late.set(site.dialect(&registry));
     let observed = Observed {
         shared,
@@ -132,11 +138,22 @@ async fn succeed(
         problems: problems.into(),
     };
     let address = admin.local_addr()?;
-    let router = site.admin(&registry, observed)?;
-    let tasks = vec![
-        tokio::spawn(serve::serve(admin, router, until(stopped))),
+    let doors = site.doors()?;
+    let router = site.admin(&doors, &registry, observed);
+    let mut tasks = vec![
+        tokio::spawn(serve::serve(admin, router, until(stopped.clone()))),
         tokio::spawn(registry.clone().keep_names_fresh()),
     ];
+    let polaris_at = polaris.as_ref().map(TcpListener::local_addr).transpose()?;
+    if let Some(listener) = polaris {
+        let dialect = Polaris::new(registry.clone(), heartbeats, polaris_settings(settings));
+        if let Err(error) = dialect.prepare().await {
+            tracing::warn!(%error, "polaris: what is there from the start was not written");
+        }
+        let router = site.polaris_router(&doors, dialect.clone());
+        tasks.push(tokio::spawn(serve::serve(listener, router, until(stopped))));
+        tasks.push(tokio::spawn(dialect.keep_time()));
+    }
     open_stored_listeners(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
     ready.store(true, Ordering::Release);
@@ -145,6 +162,7 @@ async fn succeed(
         registry,
         listeners,
         admin: address,
+        polaris: polaris_at,
         ready,
         stop,
         tasks,
@@ -162,6 +180,11 @@ impl Running {
     /// Where the native API listens.
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where the Polaris dialect listens, where it is on.
+    pub const fn polaris(&self) -> Option<SocketAddr> {
+        self.polaris
     }
 
     /// The addresses that carry traffic, by listener name.
@@ -322,9 +345,16 @@ impl Site<'_> {
         .collect()
     }
 
-    fn bind_admin(&self, claim: Claim) -> Result<TcpListener, Fault> {
-        let bound = bind::bind(self.settings.admin.listen, 1, claim);
-        let bound = bound.map_err(|error| port_fault(&error, "admin.listen"))?;
+    fn bind_polaris(&self, claim: Claim) -> Result<Option<TcpListener>, Fault> {
+        let polaris = &self.settings.polaris;
+        let bind = || self.bind_admin(polaris.listen, "polaris.listen", claim);
+        polaris.enabled.then(bind).transpose()
+    }
+
+    /// Reserves the address of an admin API; `key` is the setting that it stands in.
+    fn bind_admin(&self, at: SocketAddr, key: &str, claim: Claim) -> Result<TcpListener, Fault> {
+        let bound = bind::bind(at, 1, claim);
+        let bound = bound.map_err(|error| port_fault(&error, key))?;
         let one = bound.into_iter().next();
         let socket = one.ok_or_else(|| Fault::machine("no admin socket"))?;
         Ok(TcpListener::from_std(socket)?)
@@ -333,6 +363,7 @@ impl Site<'_> {
     fn registry(
         &self,
         store: Box<dyn Store>,
+        live: Endpoints,
         listeners: &Listeners,
     ) -> Result<(Registry, Vec<Problem>), Fault> {
         let sessions = Sessions::new().map_err(Fault::machine)?;
@@ -345,7 +376,7 @@ impl Site<'_> {
         });
         let parts = Parts {
             store,
-            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls)),
+            compiler: Compiler::new(live, sessions, Some(default_tls)),
             sockets,
             current: Arc::clone(&self.current),
             names,
@@ -401,12 +432,29 @@ impl Site<'_> {
             .then(|| Arc::new(service) as Arc<dyn LocalService>)
     }
 
-    fn admin(&self, registry: &Registry, observed: Observed) -> Result<Router, Fault> {
-        let admin = Admin {
+    /// Who may enter the admin port, and what is counted at every door.
+    fn doors(&self) -> Result<Admin, Fault> {
+        Ok(Admin {
             access: Arc::new(self.access()?),
             calls_per_second: self.calls_per_second(),
             calls: Calls::register(&self.metrics).map_err(Fault::machine)?,
+        })
+    }
+
+    fn polaris_router(&self, doors: &Admin, dialect: Polaris) -> Router {
+        let settings = &self.settings.polaris;
+        let is_local = settings.listen.ip().to_canonical().is_loopback();
+        let access = match is_local && settings.password.is_none() {
+            true => Access::Open { hosts: Vec::new() },
+            false => Access::Dialect,
         };
+        let mut door = doors.door("polaris");
+        door.access = Arc::new(access);
+        door.refusal = polaris::refusal;
+        door.unlimited().before(polaris::router(dialect))
+    }
+
+    fn admin(&self, admin: &Admin, registry: &Registry, observed: Observed) -> Router {
         let metrics = self.metrics.clone();
         let shared = Arc::clone(&observed.shared);
         let observe: Observe = Arc::new(move || observed.now());
@@ -422,7 +470,7 @@ impl Site<'_> {
             metrics: Arc::new(move || String::from_utf8_lossy(&metrics.render()).into_owned()),
             started: self.started,
         };
-        Ok(admin.port(native, kong))
+        admin.port(native, kong)
     }
 
     fn kong(&self, registry: &Registry, observe: Observe, shared: Arc<Shared>) -> Kong {
@@ -555,6 +603,31 @@ fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
         fetch_timeout: settings.refresh_timeout,
         fetches_max: settings.refresh_concurrency,
         ..gateway::Settings::default()
+    }
+}
+
+fn polaris_settings(settings: &Settings) -> polaris::Settings {
+    let settings = &settings.polaris;
+    let account = |name: &str, password: &Secret, token: Option<&Secret>| Account {
+        name: name.to_owned(),
+        password: password.clone(),
+        token: token.cloned(),
+    };
+    let accounts = settings.password.as_ref().map(|password| {
+        let main = account(&settings.user, password, settings.token.as_ref());
+        let others = settings.users.iter();
+        let others: Vec<_> = others.map(|one| account(&one.name, &one.password, None)).collect();
+        Accounts::new(&main, &others)
+    });
+    polaris::Settings {
+        expose: settings.expose,
+        accounts,
+        auto_create: settings.auto_create,
+        algorithm: match settings.balance {
+            config::Balance::Random => Algorithm::Random,
+            config::Balance::LeastConnections => Algorithm::LeastConnections,
+            config::Balance::RoundRobin => Algorithm::RoundRobin,
+        },
     }
 }
 

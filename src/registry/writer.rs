@@ -8,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
+use super::journal::Journal;
 use super::sockets::{Reservation, Sockets};
 use super::{Applied, ConfigMetrics, Error, Mode, QUEUE_MAX, Registry};
 use crate::model::{Change, EntityRef, Id, Kind, Listener, Revision, Snapshot, Timestamp};
@@ -144,9 +145,12 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
     parts.current.publish(Arc::clone(&table));
     let published = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+    let journal = Arc::new(Journal::default());
+    journal.begin(snapshot.revision());
     let registry = Registry {
         jobs,
         snapshot: Arc::clone(&published),
+        journal: Arc::clone(&journal),
         names: parts.names.clone(),
         current: Arc::clone(&parts.current),
     };
@@ -154,6 +158,7 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
     let writer = Writer {
         parts,
         published,
+        journal,
         snapshot,
         table,
         resolved,
@@ -169,6 +174,7 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
 struct Writer {
     parts: Parts,
     published: Arc<ArcSwap<Snapshot>>,
+    journal: Arc<Journal>,
     snapshot: Arc<Snapshot>,
     table: Arc<Table>,
     resolved: Resolved,
@@ -260,6 +266,7 @@ impl Writer {
             self.snapshot = Arc::new(Snapshot::restore(loaded.revision, loaded.entities));
             let (table, _) = self.parts.compiler.full(&self.snapshot, &self.resolved);
             self.table = Arc::new(table);
+            self.journal.begin(self.snapshot.revision());
             self.publish();
             self.report();
         }
@@ -339,6 +346,9 @@ impl Writer {
                 edit.finish(Err(error.clone().into()));
             }
             return;
+        }
+        if group.snapshot.revision() != self.snapshot.revision() {
+            self.journal.add(group.snapshot.revision(), &group.touched);
         }
         self.snapshot = group.snapshot;
         self.table = group.table;

@@ -9,6 +9,7 @@ mod hash;
 mod health;
 mod pick;
 mod pool;
+mod presence;
 mod probe;
 mod resolve;
 
@@ -17,5 +18,6 @@ pub use endpoint::{Endpoint, EndpointHealth, Endpoints, Failures};
 pub use hash::key;
 pub use health::Health;
 pub use pool::{Member, NoEndpoint, Pick, Policy, Pool, Tried};
+pub use presence::{Presence, Presences};
 pub use probe::Prober;
 pub use resolve::{NoResolver, Resolved, Resolver, Servers, is_name};

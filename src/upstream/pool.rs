@@ -26,6 +26,8 @@ pub struct Policy<'a> {
     pub healthy_percent_min: u8,
     /// Whether a member is missing because its name has no address.
     pub unresolved: bool,
+    /// Whether endpoints tell that they are there; where none is left that may be picked, all may.
+    pub heartbeats: bool,
 }
 
 impl<'a> Policy<'a> {
@@ -37,6 +39,7 @@ impl<'a> Policy<'a> {
             passive: pool.passive.as_ref(),
             healthy_percent_min: pool.healthy_percent_min,
             unresolved: false,
+            heartbeats: pool.heartbeats,
         }
     }
 
@@ -49,6 +52,7 @@ impl<'a> Policy<'a> {
             passive: None,
             healthy_percent_min: 0,
             unresolved: false,
+            heartbeats: false,
         }
     }
 }
@@ -88,6 +92,7 @@ pub struct Pool {
     turn: Arc<AtomicUsize>,
     healthy_percent_min: u8,
     unresolved: bool,
+    heartbeats: bool,
 }
 
 impl Pool {
@@ -98,7 +103,7 @@ impl Pool {
         let checks = live.checks(key);
         let endpoints: Box<[Arc<Endpoint>]> = members
             .into_iter()
-            .map(|member| Arc::new(endpoint(member, policy.owner, fingerprint, &checks, live)))
+            .map(|member| Arc::new(endpoint(member, policy, fingerprint, &checks, live)))
             .collect();
         Self {
             owner: policy.owner,
@@ -108,6 +113,7 @@ impl Pool {
             turn: live.turn(policy.owner),
             healthy_percent_min: policy.healthy_percent_min,
             unresolved: policy.unresolved,
+            heartbeats: policy.heartbeats,
         }
     }
 
@@ -142,7 +148,8 @@ impl Pool {
     /// matters where endpoints wait for the end of their ejection.
     ///
     /// # Errors
-    /// [`NoEndpoint`]; an unhealthy endpoint is never chosen for want of a healthy one.
+    /// [`NoEndpoint`]; an unhealthy endpoint is chosen for want of a healthy one only where the pool
+    /// listens to heartbeats.
     pub fn pick(&self, key: u64, tried: &Tried, now: Instant) -> Result<Pick, NoEndpoint> {
         if self.picker.is_empty() {
             return Err(self.nobody());
@@ -153,6 +160,7 @@ impl Pool {
         let index = self
             .choose_untried(key, tried, now)
             .or_else(|| self.choose(key, &Tried::default(), now))
+            .or_else(|| self.choose_anyone(key, tried))
             .ok_or(NoEndpoint::AllUnhealthy)?;
         let endpoint = self.endpoints.get(index).ok_or(NoEndpoint::Empty)?;
         Ok(Pick::begin(Arc::clone(endpoint), index, now))
@@ -177,15 +185,30 @@ impl Pool {
         let view = View {
             endpoints: &self.endpoints,
             tried,
-            now,
+            now: Some(now),
         };
         self.picker.choose(key, &self.turn, &view)
+    }
+
+    /// Everybody who has a weight, those not tried first: better an endpoint that may be gone than
+    /// none (Polaris' *recover all*).
+    fn choose_anyone(&self, key: u64, tried: &Tried) -> Option<usize> {
+        if !self.heartbeats {
+            return None;
+        }
+        let nobody = Tried::default();
+        let mut fields = [tried, &nobody].into_iter().map(|tried| View {
+            endpoints: &self.endpoints,
+            tried,
+            now: None,
+        });
+        fields.find_map(|view| self.picker.choose(key, &self.turn, &view))
     }
 
     fn is_healthy_enough(&self, now: Instant) -> bool {
         let weight = |endpoint: &Arc<Endpoint>| u64::from(endpoint.weight);
         let total: u64 = self.endpoints.iter().map(weight).sum();
-        let open = self.endpoints.iter().filter(|e| e.state.is_open(now));
+        let open = self.endpoints.iter().filter(|e| e.is_open(now));
         let open: u64 = open.map(weight).sum();
         open * 100 >= total * u64::from(self.healthy_percent_min)
     }
@@ -193,13 +216,14 @@ impl Pool {
 
 fn endpoint(
     member: Member,
-    owner: Id,
+    policy: &Policy<'_>,
     fingerprint: u64,
     checks: &Arc<Checks>,
     live: &Endpoints,
 ) -> Endpoint {
+    let presence = member.id.filter(|_| policy.heartbeats);
     let state = live.state(EndpointKey {
-        owner,
+        owner: policy.owner,
         host: Arc::clone(&member.host),
         addr: member.addr,
         checks: fingerprint,
@@ -211,6 +235,7 @@ fn endpoint(
         weight: member.weight,
         state,
         checks: Arc::clone(checks),
+        presence: presence.map(|id| live.presences().of(id)),
     }
 }
 
@@ -225,12 +250,13 @@ fn candidate(endpoint: &Arc<Endpoint>) -> Candidate {
 struct View<'a> {
     endpoints: &'a [Arc<Endpoint>],
     tried: &'a Tried,
-    now: Instant,
+    /// Without, health does not matter.
+    now: Option<Instant>,
 }
 
 impl Field for View<'_> {
     fn admits(&self, index: usize) -> bool {
-        let open = |endpoint: &Arc<Endpoint>| endpoint.state.is_open(self.now);
+        let open = |one: &Arc<Endpoint>| self.now.is_none_or(|now| one.is_open(now));
         self.endpoints.get(index).is_some_and(open) && !self.tried.contains(index)
     }
 

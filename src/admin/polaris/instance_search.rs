@@ -1,0 +1,153 @@
+//! Which instances a query of `GET /naming/v1/instances` means.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::answer::Failed;
+use super::codes;
+use super::search::{Page, Parameters, Wildcard, flag};
+use super::view::{InstanceRow, View};
+use crate::model::Id;
+
+const ALLOWED: &[&str] = &[
+    "id", "service", "namespace", "host", "port", "keys", "values", "protocol", "version",
+    "cmdb_region", "cmdb_zone", "cmdb_idc", "weight", "health_status", "healthy", "isolate",
+    "logic_set", "priority", "show_last_heartbeat", "offset", "limit", "lang",
+];
+
+/// What an instance must be, all of it.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    id: Option<Wildcard>,
+    service: Option<Wildcard>,
+    namespace: Option<Wildcard>,
+    hosts: Option<Vec<String>>,
+    port: Option<u32>,
+    labels: Vec<(String, String)>,
+    protocol: Option<String>,
+    version: Option<String>,
+    location: [Option<String>; 3],
+    weight: Option<u32>,
+    healthy: Option<bool>,
+    isolate: Option<bool>,
+    /// Whether the last heartbeat is told.
+    pub(super) shows_beats: bool,
+}
+
+impl Filter {
+    pub(super) fn read(query: &Parameters) -> Result<Self, Failed> {
+        if !query.asks_besides(&["show_last_heartbeat"]) {
+            return Err(codes::EMPTY_QUERY.into());
+        }
+        query.check(ALLOWED, &[])?;
+        let text = |name| query.find(name).map(str::to_owned);
+        // What is no number or no boolean asks for nothing, as with Polaris.
+        let number = |name| query.find(name).and_then(|text| text.parse().ok());
+        let truth = |name| query.find(name).and_then(flag);
+        let hosts = query.list("host");
+        let hosts = hosts.map(|hosts| hosts.into_iter().map(|host| host.trim().to_owned()).collect());
+        Ok(Self {
+            id: query.find("id").map(Wildcard::read),
+            service: query.find("service").map(Wildcard::read),
+            namespace: query.find("namespace").map(Wildcard::read),
+            hosts,
+            port: number("port"),
+            labels: labels(query)?,
+            protocol: text("protocol"),
+            version: text("version"),
+            location: [text("cmdb_region"), text("cmdb_zone"), text("cmdb_idc")],
+            weight: number("weight"),
+            healthy: truth("healthy").or_else(|| truth("health_status")),
+            isolate: truth("isolate"),
+            shows_beats: truth("show_last_heartbeat") == Some(true),
+        })
+    }
+
+    /// How many are meant, and the wanted ones of them: the last changed first.
+    pub(super) fn find<'v>(&self, view: &'v View, page: Page) -> (usize, Vec<&'v InstanceRow>) {
+        let mut found: Vec<&InstanceRow> = match self.candidates(view) {
+            Some(ids) => {
+                let rows = ids.into_iter().filter_map(|id| view.instances.get(&id));
+                rows.filter(|row| self.admits(row)).collect()
+            }
+            None => view.instances.values().filter(|row| self.admits(row)).collect(),
+        };
+        let amount = found.len();
+        let order = |row: &&InstanceRow| (Reverse(row.entity.updated_at), Reverse(row.entity.id));
+        let wanted = page.offset.saturating_add(page.limit);
+        if wanted < amount {
+            // Only what leads up to the page has to be in order.
+            found.select_nth_unstable_by_key(wanted, order);
+            found.truncate(wanted);
+        }
+        found.sort_unstable_by_key(order);
+        (amount, found.into_iter().skip(page.offset).collect())
+    }
+
+    /// Where an index knows better than to look at everything: a superset of those meant.
+    fn candidates(&self, view: &View) -> Option<Vec<Id>> {
+        let exact = |wanted: &Option<Wildcard>| match wanted {
+            Some(Wildcard::Exact(text)) => Some(text.clone()),
+            Some(Wildcard::Prefix(_) | Wildcard::Suffix(_) | Wildcard::Contains(_)) | None => None,
+        };
+        if let Some(id) = exact(&self.id) {
+            let own = super::names::entity_id(&id);
+            return Some([own].into_iter().chain(id.parse().ok()).collect());
+        }
+        if let (Some(service), Some(namespace)) = (exact(&self.service), exact(&self.namespace)) {
+            let members = view.members(&namespace, &service);
+            return Some(members.into_iter().flat_map(|m| m.ids.iter().copied()).collect());
+        }
+        if let Some(hosts) = &self.hosts {
+            let ids = hosts.iter().filter_map(|host| view.by_host.get(host.as_str()));
+            let ids: BTreeSet<Id> = ids.flatten().copied().collect();
+            return Some(ids.into_iter().collect());
+        }
+        let rarest = self.labels.iter().map(|(key, value)| {
+            let values = view.by_label.get(key.as_str());
+            values.and_then(|values| values.get(value.as_str()))
+        });
+        let rarest = rarest.min_by_key(|ids| ids.map_or(0, BTreeSet::len))?;
+        Some(rarest.into_iter().flatten().copied().collect())
+    }
+
+    fn admits(&self, row: &InstanceRow) -> bool {
+        let (record, endpoint) = (&row.record, row.endpoint());
+        let wild = |wanted: &Option<Wildcard>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.matches(text))
+        };
+        let is = |wanted: &Option<String>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == text)
+        };
+        let has = |(key, value): &(String, String)| {
+            let found = record.metadata.get(key.as_str());
+            found.is_some_and(|found| **found == **value)
+        };
+        let [region, zone, campus] = &self.location;
+        self.healthy.is_none_or(|healthy| healthy == row.healthy)
+            && self.isolate.is_none_or(|isolate| isolate == row.is_isolated())
+            && self.port.is_none_or(|port| port == u32::from(endpoint.port))
+            && self.weight.is_none_or(|weight| weight == u32::from(endpoint.weight))
+            && self.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|h| h == endpoint.host.as_str()))
+            && wild(&self.namespace, &row.namespace)
+            && wild(&self.service, &row.service)
+            && wild(&self.id, &row.id)
+            && is(&self.protocol, &record.protocol)
+            && is(&self.version, &record.version)
+            && is(region, &record.region)
+            && is(zone, &record.zone)
+            && is(campus, &record.campus)
+            && self.labels.iter().all(has)
+    }
+}
+
+fn labels(query: &Parameters) -> Result<Vec<(String, String)>, Failed> {
+    let (keys, values) = (query.list("keys"), query.list("values"));
+    let (keys, values) = (keys.unwrap_or_default(), values.unwrap_or_default());
+    if keys.len() != values.len() {
+        let why = "keys and values must be lists of the same length";
+        return Err(Failed::saying(codes::INSTANCE_QUERY, why));
+    }
+    let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    Ok(keys.into_iter().zip(values).map(pair).collect())
+}

@@ -1,0 +1,399 @@
+//! The registry as Polaris' questions want it: services and instances with their counts, by host and by
+//! label, kept current by what each revision touched.
+//!
+//! The snapshot stays the truth; this repeats nothing but where to look, and adds who is there.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+
+use super::heartbeat::Heartbeats;
+use super::names::{digits, service_of};
+use super::records::{self, InstanceRecord, ServiceRecord};
+use crate::model::{
+    Endpoint, Entity, EntityRef, Id, Kind, Pool, Revision, Service, Snapshot, Timestamp,
+};
+use crate::registry::Registry;
+
+pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// A service in the order of lists: the last changed first, then by id.
+pub(super) type Place = (Reverse<Timestamp>, Id);
+
+/// One service, or one alias.
+#[derive(Debug)]
+pub(super) struct ServiceRow {
+    pub(super) entity: Arc<Entity>,
+    pub(super) namespace: Box<str>,
+    pub(super) name: Box<str>,
+    /// In lower case, for searches that take no notice of it.
+    pub(super) namespace_folded: Box<str>,
+    pub(super) name_folded: Box<str>,
+    pub(super) business_folded: Box<str>,
+    pub(super) record: ServiceRecord,
+}
+
+impl ServiceRow {
+    fn of(entity: &Arc<Entity>) -> Option<Self> {
+        let service = entity.as_kind::<Service>()?;
+        let (namespace, name) = (service.namespace.as_str(), service.name.as_ref()?.as_str());
+        let record: ServiceRecord = records::read(entity);
+        Some(Self {
+            entity: Arc::clone(entity),
+            namespace: namespace.into(),
+            name: name.into(),
+            namespace_folded: namespace.to_lowercase().into(),
+            name_folded: name.to_lowercase().into(),
+            business_folded: record.business.to_lowercase().into(),
+            record,
+        })
+    }
+
+    fn place(&self) -> Place {
+        (Reverse(self.entity.updated_at), self.entity.id)
+    }
+
+    /// Of the service alone: changes with its metadata.
+    pub(super) fn revision(&self) -> String {
+        match &*self.record.revision {
+            "" => digits(self.entity.id),
+            revision => revision.to_owned(),
+        }
+    }
+}
+
+/// One instance.
+#[derive(Debug)]
+pub(super) struct InstanceRow {
+    pub(super) entity: Arc<Entity>,
+    pub(super) id: Box<str>,
+    pub(super) service: Arc<str>,
+    pub(super) namespace: Arc<str>,
+    key: Arc<str>,
+    pub(super) record: InstanceRecord,
+    /// Whether it is there, as far as anybody knows.
+    pub(super) healthy: bool,
+    /// How often that changed while this process runs.
+    flips: u32,
+}
+
+impl InstanceRow {
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        self.entity
+            .as_kind()
+            .expect("only endpoints become instances")
+    }
+
+    pub(super) fn is_isolated(&self) -> bool {
+        !self.endpoint().enabled
+    }
+
+    /// Counted as healthy: there, and not isolated.
+    fn counts(&self) -> bool {
+        self.healthy && !self.is_isolated()
+    }
+
+    /// Another number for every state the instance is in.
+    fn stamp(&self) -> u64 {
+        let state = (self.entity.id, self.entity.revision, self.flips, self.healthy);
+        foldhash::quality::FixedState::default().hash_one(state)
+    }
+
+    pub(super) fn revision(&self) -> String {
+        let words = format!("{} {} {}", self.entity.id, self.entity.revision, self.flips);
+        digits(Id::derived(&words))
+    }
+}
+
+/// The instances of one service.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub(super) ids: BTreeSet<Id>,
+    pub(super) healthy: u64,
+    /// Of all states together, whatever their order.
+    pub(super) stamp: u64,
+}
+
+/// What a namespace holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) services: u64,
+    pub(super) instances: u64,
+    pub(super) healthy: u64,
+}
+
+/// The view. Read it under a lock, after [`View::follow`].
+#[derive(Debug, Default)]
+pub(super) struct View {
+    revision: Option<Revision>,
+    pub(super) services: BTreeMap<Place, ServiceRow>,
+    pub(super) aliases: BTreeMap<Place, ServiceRow>,
+    places: Map<Id, Place>,
+    pub(super) instances: Map<Id, InstanceRow>,
+    members: Map<Arc<str>, Members>,
+    pub(super) by_host: Map<Box<str>, BTreeSet<Id>>,
+    pub(super) by_label: Map<Box<str>, BTreeMap<Box<str>, BTreeSet<Id>>>,
+    census: Map<Box<str>, Census>,
+}
+
+fn key(namespace: &str, service: &str) -> String {
+    format!("{namespace}\0{service}")
+}
+
+impl View {
+    /// Whether the view shows that revision.
+    pub(super) fn is_at(&self, revision: Revision) -> bool {
+        self.revision == Some(revision)
+    }
+
+    /// Takes in what was written since the last time.
+    pub(super) fn follow(&mut self, registry: &Registry, beats: &Heartbeats, now: Instant) {
+        let snapshot = registry.snapshot();
+        if self.is_at(snapshot.revision()) {
+            return;
+        }
+        match self.revision.and_then(|seen| registry.touched_since(seen)) {
+            Some(touched) => {
+                for at in touched {
+                    self.take(&snapshot, at, beats, now);
+                }
+            }
+            None => self.begin(&snapshot, beats, now),
+        }
+        self.revision = Some(snapshot.revision());
+    }
+
+    /// Reads everything.
+    fn begin(&mut self, snapshot: &Snapshot, beats: &Heartbeats, now: Instant) {
+        let before = std::mem::take(self);
+        let gone = |id: &&Id| snapshot.entity(Kind::Endpoint, **id).is_none();
+        for id in before.instances.keys().filter(gone) {
+            beats.forget(*id);
+        }
+        for kind in [Kind::Service, Kind::Endpoint] {
+            for entity in snapshot.list(kind, None) {
+                self.take(snapshot, entity.at(), beats, now);
+            }
+        }
+    }
+
+    fn take(&mut self, snapshot: &Snapshot, at: EntityRef, beats: &Heartbeats, now: Instant) {
+        match at.kind {
+            Kind::Service => {
+                self.remove_service(at.id);
+                let entity = snapshot.entity(at.kind, at.id);
+                if let Some(row) = entity.and_then(ServiceRow::of) {
+                    self.insert_service(row);
+                }
+            }
+            Kind::Pool => {
+                let endpoints = snapshot.mentioning(at.id, Kind::Endpoint);
+                for endpoint in endpoints {
+                    self.take_endpoint(snapshot, endpoint.id, beats, now);
+                }
+            }
+            Kind::Endpoint => self.take_endpoint(snapshot, at.id, beats, now),
+            Kind::Namespace
+            | Kind::Route
+            | Kind::Certificate
+            | Kind::Sni
+            | Kind::Listener
+            | Kind::Plugin
+            | Kind::Consumer
+            | Kind::KeyAuth
+            | Kind::BasicAuth
+            | Kind::HmacAuth
+            | Kind::JwtSecret
+            | Kind::Acl
+            | Kind::Oauth2Credential
+            | Kind::CaCertificate
+            | Kind::KeySet
+            | Kind::Key
+            | Kind::Vault => {}
+        }
+    }
+
+    fn insert_service(&mut self, row: ServiceRow) {
+        let place = row.place();
+        self.places.insert(row.entity.id, place);
+        if row.record.alias.is_some() {
+            self.aliases.insert(place, row);
+        } else {
+            self.census_of(&row.namespace).services += 1;
+            self.services.insert(place, row);
+        }
+    }
+
+    fn remove_service(&mut self, id: Id) {
+        let Some(place) = self.places.remove(&id) else {
+            return;
+        };
+        self.aliases.remove(&place);
+        if let Some(row) = self.services.remove(&place) {
+            self.census_of(&row.namespace).services -= 1;
+        }
+    }
+
+    fn census_of(&mut self, namespace: &str) -> &mut Census {
+        self.census.entry(namespace.into()).or_default()
+    }
+
+    fn take_endpoint(&mut self, snapshot: &Snapshot, id: Id, beats: &Heartbeats, now: Instant) {
+        let before = self.remove_instance(id);
+        let Some(mut row) = self.row(snapshot, id) else {
+            if before.is_some() {
+                beats.forget(id);
+            }
+            return;
+        };
+        row.flips = before.map_or(0, |before| before.flips);
+        row.healthy = match row.record.ttl {
+            Some(ttl) => {
+                beats.watch(id, ttl, row.record.healthy, now);
+                beats.is_there(id, now).unwrap_or(true)
+            }
+            None => {
+                beats.declare(id, row.record.healthy);
+                row.record.healthy
+            }
+        };
+        self.insert_instance(row);
+    }
+
+    /// An endpoint as an instance; `None` where its pool is no service's.
+    fn row(&mut self, snapshot: &Snapshot, id: Id) -> Option<InstanceRow> {
+        let entity = snapshot.entity(Kind::Endpoint, id)?;
+        let pool: &Pool = snapshot.get(entity.as_kind::<Endpoint>()?.pool)?;
+        let (namespace, service) = (pool.namespace.as_str(), service_of(pool)?);
+        let record: InstanceRecord = records::read(entity);
+        let key = key(namespace, &service);
+        // Instances of one service share its names.
+        let mate = self.members.get(&*key).and_then(|members| members.ids.first());
+        let mate = mate.and_then(|mate| self.instances.get(mate));
+        let names = mate.map(|one| (one.key.clone(), one.service.clone(), one.namespace.clone()));
+        let fresh = || (key.as_str().into(), (&*service).into(), namespace.into());
+        let (key, service, namespace) = names.unwrap_or_else(fresh);
+        Some(InstanceRow {
+            entity: Arc::clone(entity),
+            id: records::instance_id(entity, &record).into(),
+            service,
+            namespace,
+            key,
+            record,
+            healthy: true,
+            flips: 0,
+        })
+    }
+
+    fn insert_instance(&mut self, row: InstanceRow) {
+        let id = row.entity.id;
+        let host = row.endpoint().host.as_str();
+        self.by_host.entry(host.into()).or_default().insert(id);
+        for (key, value) in &row.record.metadata {
+            let values = self.by_label.entry(key.clone()).or_default();
+            values.entry(value.clone()).or_default().insert(id);
+        }
+        let members = self.members.entry(row.key.clone()).or_default();
+        members.ids.insert(id);
+        self.census_of(&row.namespace).instances += 1;
+        self.count(&row, true);
+        self.instances.insert(id, row);
+    }
+
+    fn remove_instance(&mut self, id: Id) -> Option<InstanceRow> {
+        let row = self.instances.remove(&id)?;
+        self.count(&row, false);
+        self.census_of(&row.namespace).instances -= 1;
+        let host = row.endpoint().host.as_str();
+        take_out(&mut self.by_host, host, |ids| {
+            ids.remove(&id);
+            ids.is_empty()
+        });
+        for (key, value) in &row.record.metadata {
+            take_out(&mut self.by_label, key, |values| {
+                let emptied = values.get_mut(value).is_some_and(|ids| {
+                    ids.remove(&id);
+                    ids.is_empty()
+                });
+                if emptied {
+                    values.remove(value);
+                }
+                values.is_empty()
+            });
+        }
+        take_out(&mut self.members, &row.key, |members| {
+            members.ids.remove(&id);
+            members.ids.is_empty()
+        });
+        Some(row)
+    }
+
+    /// Adds a row's state to the sums, or takes it away.
+    fn count(&mut self, row: &InstanceRow, add: bool) {
+        let one = u64::from(row.counts());
+        let change = |healthy: &mut u64| {
+            *healthy = if add { *healthy + one } else { healthy.saturating_sub(one) };
+        };
+        if let Some(members) = self.members.get_mut(&row.key) {
+            members.stamp ^= row.stamp();
+            change(&mut members.healthy);
+        }
+        change(&mut self.census_of(&row.namespace).healthy);
+    }
+
+    /// Shows an instance as its heartbeats have it now.
+    pub(super) fn settle(&mut self, id: Id, beats: &Heartbeats, now: Instant) {
+        let Some(there) = beats.is_there(id, now) else {
+            return;
+        };
+        let is_new = |row: &&InstanceRow| row.healthy != there;
+        if self.instances.get(&id).filter(is_new).is_none() {
+            return;
+        }
+        if let Some(mut row) = self.instances.remove(&id) {
+            self.count(&row, false);
+            row.healthy = there;
+            row.flips = row.flips.wrapping_add(1);
+            self.count(&row, true);
+            self.instances.insert(id, row);
+        }
+    }
+
+    /// A service by its name; an alias is not one.
+    pub(super) fn service(&self, id: Id) -> Option<&ServiceRow> {
+        self.services.get(self.places.get(&id)?)
+    }
+
+    pub(super) fn members(&self, namespace: &str, service: &str) -> Option<&Members> {
+        self.members.get(&*key(namespace, service))
+    }
+
+    /// The instances of a service, by the ids of their entities.
+    pub(super) fn instances_of(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> impl Iterator<Item = &InstanceRow> {
+        let members = self.members(namespace, service);
+        let ids = members.into_iter().flat_map(|members| &members.ids);
+        ids.filter_map(|id| self.instances.get(id))
+    }
+
+    pub(super) fn census(&self, namespace: &str) -> Census {
+        self.census.get(namespace).copied().unwrap_or_default()
+    }
+}
+
+/// Changes the value at `key`, and removes it where the change says that it is empty.
+fn take_out<K, V>(map: &mut Map<K, V>, key: &str, change: impl FnOnce(&mut V) -> bool)
+where
+    K: std::borrow::Borrow<str> + Eq + std::hash::Hash,
+{
+    if map.get_mut(key).is_some_and(change) {
+        map.remove(key);
+    }
+}
