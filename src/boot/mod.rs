@@ -8,6 +8,7 @@ pub mod fuzz;
 mod limits;
 mod local;
 mod logging;
+mod polaris;
 mod process;
 mod sockets;
 
@@ -32,15 +33,13 @@ use crate::admin::gateway;
 use crate::admin::gateway::GatewayDialect;
 use crate::admin::kong::Kong;
 use crate::admin::native::Native;
-use crate::admin::polaris;
-use crate::admin::polaris::{Account, Accounts, Heartbeats, Polaris};
 use crate::admin::status::Observe;
 use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
 use crate::metrics::{Metrics, Routes};
-use crate::model::{Algorithm, Id, Kind, Listener, Secret};
+use crate::model::{Id, Kind, Listener};
 use crate::net;
 use crate::net::bind;
 use crate::net::bind::Claim;
@@ -127,9 +126,8 @@ async fn succeed(
         .transpose()?;
     let bound = site.bind(&listeners)?;
     let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
-    let polaris = site.bind_polaris(claim)?;
     let live = Endpoints::new();
-    let heartbeats = Heartbeats::new(live.presences().clone());
+    let polaris = site.polaris_port(claim, &live)?;
     let (registry, problems) = site.registry(store, live, &listeners)?;
     late.set(site.dialect(&registry));
     let observed = Observed {
@@ -144,15 +142,9 @@ async fn succeed(
         tokio::spawn(serve::serve(admin, router, until(stopped.clone()))),
         tokio::spawn(registry.clone().keep_names_fresh()),
     ];
-    let polaris_at = polaris.as_ref().map(TcpListener::local_addr).transpose()?;
-    if let Some(listener) = polaris {
-        let dialect = Polaris::new(registry.clone(), heartbeats, polaris_settings(settings));
-        if let Err(error) = dialect.prepare().await {
-            tracing::warn!(%error, "polaris: what is there from the start was not written");
-        }
-        let router = site.polaris_router(&doors, dialect.clone());
-        tasks.push(tokio::spawn(serve::serve(listener, router, until(stopped))));
-        tasks.push(tokio::spawn(dialect.keep_time()));
+    let polaris_at = polaris.as_ref().map(polaris::Port::at);
+    if let Some(port) = polaris {
+        tasks.extend(site.open_polaris(port, &doors, &registry, stopped).await);
     }
     open_stored_listeners(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
@@ -345,12 +337,6 @@ impl Site<'_> {
         .collect()
     }
 
-    fn bind_polaris(&self, claim: Claim) -> Result<Option<TcpListener>, Fault> {
-        let polaris = &self.settings.polaris;
-        let bind = || self.bind_admin(polaris.listen, "polaris.listen", claim);
-        polaris.enabled.then(bind).transpose()
-    }
-
     /// Reserves the address of an admin API; `key` is the setting that it stands in.
     fn bind_admin(&self, at: SocketAddr, key: &str, claim: Claim) -> Result<TcpListener, Fault> {
         let bound = bind::bind(at, 1, claim);
@@ -439,19 +425,6 @@ impl Site<'_> {
             calls_per_second: self.calls_per_second(),
             calls: Calls::register(&self.metrics).map_err(Fault::machine)?,
         })
-    }
-
-    fn polaris_router(&self, doors: &Admin, dialect: Polaris) -> Router {
-        let settings = &self.settings.polaris;
-        let is_local = settings.listen.ip().to_canonical().is_loopback();
-        let access = match is_local && settings.password.is_none() {
-            true => Access::Open { hosts: Vec::new() },
-            false => Access::Dialect,
-        };
-        let mut door = doors.door("polaris");
-        door.access = Arc::new(access);
-        door.refusal = polaris::refusal;
-        door.unlimited().before(polaris::router(dialect))
     }
 
     fn admin(&self, admin: &Admin, registry: &Registry, observed: Observed) -> Router {
@@ -603,31 +576,6 @@ fn dialect_settings(settings: &config::Gateway) -> gateway::Settings {
         fetch_timeout: settings.refresh_timeout,
         fetches_max: settings.refresh_concurrency,
         ..gateway::Settings::default()
-    }
-}
-
-fn polaris_settings(settings: &Settings) -> polaris::Settings {
-    let settings = &settings.polaris;
-    let account = |name: &str, password: &Secret, token: Option<&Secret>| Account {
-        name: name.to_owned(),
-        password: password.clone(),
-        token: token.cloned(),
-    };
-    let accounts = settings.password.as_ref().map(|password| {
-        let main = account(&settings.user, password, settings.token.as_ref());
-        let others = settings.users.iter();
-        let others: Vec<_> = others.map(|one| account(&one.name, &one.password, None)).collect();
-        Accounts::new(&main, &others)
-    });
-    polaris::Settings {
-        expose: settings.expose,
-        accounts,
-        auto_create: settings.auto_create,
-        algorithm: match settings.balance {
-            config::Balance::Random => Algorithm::Random,
-            config::Balance::LeastConnections => Algorithm::LeastConnections,
-            config::Balance::RoundRobin => Algorithm::RoundRobin,
-        },
     }
 }
 

@@ -25,7 +25,10 @@ impl Journal {
     /// Begins anew: nothing before `revision` is known.
     pub(super) fn begin(&self, revision: Revision) {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *pages = Pages { from: revision, ..Pages::default() };
+        *pages = Pages {
+            from: revision,
+            ..Pages::default()
+        };
     }
 
     /// Remembers what led to `revision`; before the snapshot is published, so that whoever sees that
@@ -35,7 +38,9 @@ impl Journal {
         pages.touched += touched.len();
         pages.pages.push_back((revision, touched.into()));
         while pages.touched > TOUCHED_MAX {
-            let Some((revision, touched)) = pages.pages.pop_front() else { break };
+            let Some((revision, touched)) = pages.pages.pop_front() else {
+                break;
+            };
             pages.from = revision;
             pages.touched -= touched.len();
         }
@@ -48,8 +53,16 @@ impl Journal {
         if revision < pages.from {
             return None;
         }
-        let newer = pages.pages.iter().rev().take_while(|(after, _)| *after > revision);
-        Some(newer.flat_map(|(_, touched)| touched.iter().copied()).collect())
+        let newer = pages
+            .pages
+            .iter()
+            .rev()
+            .take_while(|(after, _)| *after > revision);
+        Some(
+            newer
+                .flat_map(|(_, touched)| touched.iter().copied())
+                .collect(),
+        )
     }
 }
 
@@ -59,7 +72,10 @@ mod tests {
     use crate::model::{Id, Kind};
 
     fn touched(count: usize) -> Vec<EntityRef> {
-        let one = |n: usize| EntityRef { kind: Kind::Service, id: Id::derived(&n.to_string()) };
+        let one = |n: usize| EntityRef {
+            kind: Kind::Service,
+            id: Id::derived(&n.to_string()),
+        };
         (0..count).map(one).collect()
     }
 

@@ -317,7 +317,9 @@ fn qualified<'s>(
     if !namespace.is_default() {
         return None;
     }
-    let mut ends = host.match_indices('.').filter_map(|(at, _)| host.get(at + 1..));
+    let mut ends = host
+        .match_indices('.')
+        .filter_map(|(at, _)| host.get(at + 1..));
     ends.find_map(|namespace| snapshot.named(Kind::Pool, namespace, host))
 }
 

@@ -298,7 +298,11 @@ impl Endpoint {
     pub fn health(&self) -> EndpointHealth {
         let there = self.presence.as_ref().is_none_or(|one| one.is_present());
         EndpointHealth {
-            health: if there { self.state.health() } else { Health::Unhealthy },
+            health: if there {
+                self.state.health()
+            } else {
+                Health::Unhealthy
+            },
             in_flight: self.state.in_flight(),
             attempts: self.state.started.load(Ordering::Relaxed),
             failures: self.state.failures.read(),

@@ -33,6 +33,7 @@ mod live;
 mod metrics;
 mod paths;
 mod pingora;
+mod polaris;
 mod retries;
 mod routing;
 mod streaming;

@@ -216,7 +216,10 @@ mod tests {
         let accounts = accounts();
         let login = accounts.login("polaris", "polaris").unwrap();
         assert_eq!((&*login.user_id, login.role), (MAIN_ID, "main"));
-        assert_eq!(accounts.bearer(login.token.as_bytes()).unwrap().id(), Some(MAIN_ID));
+        assert_eq!(
+            accounts.bearer(login.token.as_bytes()).unwrap().id(),
+            Some(MAIN_ID)
+        );
         assert_eq!(accounts.login("ann", "x"), Err(codes::NOT_ALLOWED));
         assert_eq!(accounts.login("nobody", "x"), Err(codes::NOT_FOUND_USER));
         assert!(accounts.bearer(b"x").is_none());
@@ -225,10 +228,16 @@ mod tests {
     #[test]
     fn a_service_is_written_by_its_users_and_by_the_main_account() {
         let accounts = accounts();
-        let caller = |name: &str| accounts.bearer(format!("{name}'s token").as_bytes()).unwrap();
+        let caller = |name: &str| {
+            accounts
+                .bearer(format!("{name}'s token").as_bytes())
+                .unwrap()
+        };
         let ann: Box<str> = caller("ann").id().unwrap().into();
         let may = |name: &str, users: &[Box<str>]| caller(name).may_write(MAIN_ID, users).is_ok();
-        assert!(may("polaris", &[ann.clone()]) && may("ann", &[ann.clone()]));
+        assert!(
+            may("polaris", std::slice::from_ref(&ann)) && may("ann", std::slice::from_ref(&ann))
+        );
         assert!(!may("bob", &[ann]) && may("bob", &[]));
         assert!(Caller::nobody().may_write("", &["x".into()]).is_ok());
     }
@@ -236,7 +245,10 @@ mod tests {
     #[test]
     fn nobody_is_granted_what_no_account_could_use() {
         let caller = accounts().bearer(b"ann's token").unwrap();
-        let grants = |id: &str| Grants { user_ids: vec![id.to_owned()], ..Grants::default() };
+        let grants = |id: &str| Grants {
+            user_ids: vec![id.to_owned()],
+            ..Grants::default()
+        };
         assert!(caller.may_grant(&grants(MAIN_ID)).is_ok());
         let refused = caller.may_grant(&grants("x")).unwrap_err();
         assert_eq!(refused.code, codes::EXCEPTION);

@@ -50,7 +50,10 @@ async fn one(polaris: &Polaris, call: Call, step: Step) -> Reply {
     match polaris.edit(plan).await {
         Ok((outcome, alias)) => {
             let failed = outcome.err().unwrap_or_else(|| codes::SUCCESS.into());
-            let response = Response { alias: Some(alias), ..failed.response() };
+            let response = Response {
+                alias: Some(alias),
+                ..failed.response()
+            };
             Reply::one(failed.code, &response)
         }
         Err(failed) => Reply::failed(&failed),
@@ -76,12 +79,18 @@ fn create_one(
     if find(&draft.snapshot, &namespace, &alias).is_some() {
         return Err(codes::EXISTED_RESOURCE.into());
     }
-    let owner = call.caller.owner_or(request.owners.as_deref().unwrap_or_default());
+    let owner = call
+        .caller
+        .owner_or(request.owners.as_deref().unwrap_or_default());
     let namespace = draft.namespace(&namespace, &owner, settings)?;
     draft.create(pool(&namespace, &alias, target, settings)?)?;
     let mut record = ServiceRecord {
         token: fresh_digits().into(),
-        alias: Some(if request.is_cl5 { AliasKind::Cl5sid } else { AliasKind::Default }),
+        alias: Some(if request.is_cl5 {
+            AliasKind::Cl5sid
+        } else {
+            AliasKind::Default
+        }),
         ..ServiceRecord::default()
     };
     describe(&mut record, request);
@@ -96,7 +105,11 @@ fn cl5_name(snapshot: &Snapshot, namespace: &str) -> String {
     let parts = |id: Id| {
         let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
         let (module, command) = ([a & 0x7f, b, c, d], [e & 0x7f, f, g, h]);
-        format!("{}:{}", u32::from_be_bytes(module), u32::from_be_bytes(command))
+        format!(
+            "{}:{}",
+            u32::from_be_bytes(module),
+            u32::from_be_bytes(command)
+        )
     };
     let mut names = std::iter::repeat_with(|| parts(Id::random()));
     let free = names.find(|name| find(snapshot, namespace, name).is_none());
@@ -174,15 +187,29 @@ fn update_one(
 /// Lets an alias take its endpoints from `target`; whether it did not before.
 fn repoint(draft: &mut Draft, alias: &Entity, target: Id) -> Result<bool, Failed> {
     let service = alias.as_kind::<Service>().ok_or(codes::NOT_FOUND_ALIAS)?;
-    let name = pool_name(service.namespace.as_str(), alias.spec.name().unwrap_or_default());
-    let entity = draft.snapshot.named(Kind::Pool, service.namespace.as_str(), &name);
+    let name = pool_name(
+        service.namespace.as_str(),
+        alias.spec.name().unwrap_or_default(),
+    );
+    let entity = draft
+        .snapshot
+        .named(Kind::Pool, service.namespace.as_str(), &name);
     let entity = entity.ok_or(codes::NOT_FOUND_ALIAS)?;
-    let other = entity.as_kind::<Pool>().filter(|pool| pool.endpoints_of != Some(target));
+    let other = entity
+        .as_kind::<Pool>()
+        .filter(|pool| pool.endpoints_of != Some(target));
     let Some(pool) = other.cloned() else {
         return Ok(false);
     };
-    let spec = Pool { endpoints_of: Some(target), ..pool }.into();
-    let entity = Entity { spec, ..Entity::clone(entity) };
+    let spec = Pool {
+        endpoints_of: Some(target),
+        ..pool
+    }
+    .into();
+    let entity = Entity {
+        spec,
+        ..Entity::clone(entity)
+    };
     draft.replace(entity)?;
     Ok(true)
 }
@@ -196,7 +223,10 @@ pub(super) async fn delete(polaris: &Polaris, call: Call) -> Reply {
         let one = |request: &AliasRequest| {
             let failed = delete_one(draft, request, &call).err();
             let failed = failed.unwrap_or_else(|| codes::SUCCESS.into());
-            let response = Response { alias: Some(request.echo()), ..failed.response() };
+            let response = Response {
+                alias: Some(request.echo()),
+                ..failed.response()
+            };
             (failed.code, response)
         };
         requests.iter().map(one).collect()
@@ -216,7 +246,14 @@ fn delete_one(draft: &mut Draft, request: &AliasRequest, call: &Call) -> Result<
 }
 
 const ALLOWED: &[&str] = &[
-    "alias", "alias_namespace", "namespace", "service", "owner", "offset", "limit", "lang",
+    "alias",
+    "alias_namespace",
+    "namespace",
+    "service",
+    "owner",
+    "offset",
+    "limit",
+    "lang",
 ];
 
 pub(super) fn list(polaris: &Polaris, call: &Call) -> Reply {
@@ -235,11 +272,13 @@ fn listed(polaris: &Polaris, call: &Call) -> Result<BatchQueryResponse, Failed> 
     let (service, namespace) = (wild("service"), wild("namespace"));
     let owner = query.find("owner").unwrap_or_default();
     let fits = |wanted: &Option<Wildcard>, text: Option<&str>| {
-        wanted.as_ref().is_none_or(|wanted| wanted.matches(text.unwrap_or_default()))
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.matches(text.unwrap_or_default()))
     };
     let snapshot = polaris.registry.snapshot();
     let view = polaris.look();
-    let rows = view.aliases.values().filter(|row| {
+    let rows = view.aliases().filter(|row| {
         fits(&alias, Some(&row.name))
             && fits(&alias_namespace, Some(&row.namespace))
             && row.record.owners.contains(owner)
@@ -260,7 +299,9 @@ fn message(snapshot: &Snapshot, row: &ServiceRow, call: &Call) -> AliasMessage {
     let record = &row.record;
     AliasMessage {
         id: Some(digits(row.entity.id)),
-        service: target.and_then(|target| target.name.as_ref()).map(ToString::to_string),
+        service: target
+            .and_then(|target| target.name.as_ref())
+            .map(ToString::to_string),
         namespace: target.map(|target| target.namespace.to_string()),
         alias: Some(row.name.to_string()),
         alias_namespace: Some(row.namespace.to_string()),
@@ -270,7 +311,11 @@ fn message(snapshot: &Snapshot, row: &ServiceRow, call: &Call) -> AliasMessage {
         service_token: None,
         ctime: Some(moment::written(row.entity.created_at)),
         mtime: Some(moment::written(row.entity.updated_at)),
-        editable: Some(call.caller.may_write(&record.owners, &record.user_ids).is_ok()),
+        editable: Some(
+            call.caller
+                .may_write(&record.owners, &record.user_ids)
+                .is_ok(),
+        ),
         export_to: record.export_to.iter().map(|to| to.to_string()).collect(),
     }
 }

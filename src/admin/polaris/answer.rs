@@ -38,7 +38,10 @@ impl Failed {
 
     /// As the answer of an item; the request is echoed into it.
     pub(super) fn response(&self) -> Response {
-        Response { info: self.info(), ..Response::of(self.code) }
+        Response {
+            info: self.info(),
+            ..Response::of(self.code)
+        }
     }
 }
 
@@ -95,13 +98,21 @@ impl Reply {
     fn with(code: Code, info: &str, body: &impl Serialize) -> Self {
         // Writing our own types to memory cannot fail.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { code, info: info.to_owned(), body }
+        Self {
+            code,
+            info: info.to_owned(),
+            body,
+        }
     }
 
     /// A batch of writes that was not looked into.
     pub(super) fn no_batch(failed: &Failed) -> Self {
         let (code, info) = (failed.code.number, failed.info());
-        let body = BatchWriteResponse { code, info, ..BatchWriteResponse::default() };
+        let body = BatchWriteResponse {
+            code,
+            info,
+            ..BatchWriteResponse::default()
+        };
         Self::with(failed.code, &body.info, &body)
     }
 
@@ -120,7 +131,11 @@ impl Reply {
 
     pub(super) fn no_query(failed: &Failed) -> Self {
         let (code, info) = (failed.code.number, failed.info());
-        let body = BatchQueryResponse { code, info, ..BatchQueryResponse::default() };
+        let body = BatchQueryResponse {
+            code,
+            info,
+            ..BatchQueryResponse::default()
+        };
         Self::with(failed.code, &body.info, &body)
     }
 

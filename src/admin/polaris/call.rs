@@ -48,7 +48,10 @@ impl Call {
             tracing::debug!(%error, "polaris body");
             Reply::no_batch(&Failed::saying(codes::PARSE, why))
         })?;
-        let forwarded = head.headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
+        let forwarded = head
+            .headers
+            .get("x-forwarded-for")
+            .and_then(|v| v.to_str().ok());
         let forwarded = forwarded.map(|all| all.split(',').next().unwrap_or_default());
         Ok(Self {
             caller,
@@ -74,6 +77,14 @@ fn caller(polaris: &Polaris, headers: &HeaderMap, area: Area) -> Result<Caller, 
         (Some(caller), _) => Ok(caller),
         (None, Area::Users) if token.is_none() => Err(codes::EMPTY_TOKEN.into()),
         (None, Area::Users) => Err(codes::TOKEN_FORBIDDEN.into()),
-        (None, Area::Console | Area::Client | Area::Open) => Err(codes::NOT_ALLOWED.into()),
+        (None, Area::Console | Area::Client | Area::Open) => Err(match token {
+            Some(token) if is_ours(token) => codes::TOKEN_NOT_EXISTED.into(),
+            Some(_) | None => codes::NOT_ALLOWED.into(),
+        }),
     }
+}
+
+/// Whether a token looks like one that was made here, and counts no more.
+fn is_ours(token: &[u8]) -> bool {
+    token.len() == 64 && token.iter().all(u8::is_ascii_hexdigit)
 }

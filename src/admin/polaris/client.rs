@@ -1,6 +1,5 @@
 //! What programs ask for themselves: to be registered, to be forgotten, to be thought alive.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::Polaris;
@@ -47,7 +46,10 @@ pub(super) fn heartbeat(polaris: &Polaris, call: &Call) -> Reply {
         Ok(()) => codes::SUCCESS.into(),
         Err(code) => Failed::from(code),
     };
-    let response = Response { instance: Some(request.echo()), ..failed.response() };
+    let response = Response {
+        instance: Some(request.echo()),
+        ..failed.response()
+    };
     Reply::one(failed.code, &response)
 }
 
@@ -74,7 +76,10 @@ fn beat(polaris: &Polaris, request: &InstanceRequest) -> Result<(), Code> {
 fn ghost(request: &InstanceRequest) -> Id {
     let id = match &request.id {
         Some(id) => id.clone(),
-        None => request.address().map(|address| address.instance_id()).unwrap_or_default(),
+        None => request
+            .address()
+            .map(|address| address.instance_id())
+            .unwrap_or_default(),
     };
     names::entity_id(&id)
 }
@@ -94,8 +99,7 @@ impl Polaris {
             Beat::Unwatched | Beat::Kept => {}
             Beat::Revived => {
                 self.follow();
-                let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-                view.settle(id, &self.beats, now);
+                self.settle(&[id], now);
             }
         }
     }
@@ -109,7 +113,10 @@ pub(super) fn report(_: &Polaris, call: &Call) -> Reply {
                 client.host = call.forwarded.clone().unwrap_or_default();
             }
             let client = Some(client);
-            let response = Response { client, ..Response::of(codes::SUCCESS) };
+            let response = Response {
+                client,
+                ..Response::of(codes::SUCCESS)
+            };
             Reply::one(codes::SUCCESS, &response)
         }
         Err(malformed) => Reply::failed(&malformed.into()),
@@ -151,7 +158,10 @@ pub(super) fn login(polaris: &Polaris, call: &Call) -> Reply {
     match login {
         Ok(login) => {
             let login = Some(login);
-            let response = Response { login, ..Response::of(codes::SUCCESS) };
+            let response = Response {
+                login,
+                ..Response::of(codes::SUCCESS)
+            };
             Reply::one(codes::SUCCESS, &response)
         }
         Err(code) => Reply::failed(&code.into()),
@@ -160,17 +170,32 @@ pub(super) fn login(polaris: &Polaris, call: &Call) -> Reply {
 
 /// Tells consoles whether they have to log in.
 pub(super) fn auth_status(polaris: &Polaris, _: &Call) -> Reply {
-    let asks = if polaris.settings.accounts.is_some() { "true" } else { "false" };
-    let options = [("auth", asks), ("consoleOpen", asks), ("clientOpen", "false")];
-    let option_switch = Some(Options { options: options.into() });
-    let response = Response { option_switch, ..Response::of(codes::SUCCESS) };
+    let asks = if polaris.settings.accounts.is_some() {
+        "true"
+    } else {
+        "false"
+    };
+    let options = [
+        ("auth", asks),
+        ("consoleOpen", asks),
+        ("clientOpen", "false"),
+    ];
+    let option_switch = Some(Options {
+        options: options.into(),
+    });
+    let response = Response {
+        option_switch,
+        ..Response::of(codes::SUCCESS)
+    };
     Reply::one(codes::SUCCESS, &response)
 }
 
 /// All accounts.
 pub(super) fn users(polaris: &Polaris, _: &Call) -> Reply {
     let accounts = polaris.settings.accounts.as_ref();
-    let users = accounts.map(super::accounts::Accounts::users).unwrap_or_default();
+    let users = accounts
+        .map(super::accounts::Accounts::users)
+        .unwrap_or_default();
     let mut body = BatchQueryResponse::success(users.len());
     body.size = users.len();
     body.users = users;

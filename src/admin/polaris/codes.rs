@@ -139,7 +139,10 @@ mod tests {
         assert_eq!(folded(&[SUCCESS, NO_NEED_UPDATE]), SUCCESS);
         assert_eq!(folded(&[SUCCESS, SERVICE_NAME]), BAD_REQUEST);
         assert_eq!(folded(&[NOT_ALLOWED, STORE]), EXCEPTION);
-        assert_eq!(highest(&[SUCCESS, EXISTED_RESOURCE, NAMESPACE_NAME]), EXISTED_RESOURCE);
+        assert_eq!(
+            highest(&[SUCCESS, EXISTED_RESOURCE, NAMESPACE_NAME]),
+            EXISTED_RESOURCE
+        );
         assert_eq!(highest(&[SUCCESS]), SUCCESS);
     }
 }

@@ -53,7 +53,9 @@ impl Question {
         let service = message.message(&["service"])?;
         Ok(Self {
             kind: message.word("type", &TYPES)?.unwrap_or("UNKNOWN"),
-            service: service.map(|service| ServiceRequest::read(&service)).transpose()?,
+            service: service
+                .map(|service| ServiceRequest::read(&service))
+                .transpose()?,
             only_healthy: only_healthy.unwrap_or(false),
         })
     }
@@ -65,7 +67,10 @@ pub(super) fn discover(polaris: &Polaris, call: &Call) -> Reply {
         Err(malformed) => return failed("UNKNOWN", &malformed.into(), None),
     };
     let kind = question.kind;
-    let is_rule = matches!(kind, "ROUTING" | "RATE_LIMIT" | "CIRCUIT_BREAKER" | "FAULT_DETECTOR");
+    let is_rule = matches!(
+        kind,
+        "ROUTING" | "RATE_LIMIT" | "CIRCUIT_BREAKER" | "FAULT_DETECTOR"
+    );
     if !is_rule && kind != "INSTANCE" && kind != "SERVICES" {
         return failed("ROUTING", &codes::DISCOVER_RESOURCE.into(), None);
     }
@@ -80,7 +85,15 @@ pub(super) fn discover(polaris: &Polaris, call: &Call) -> Reply {
     match found {
         Ok((code, body)) => {
             let (number, info) = (code.number, code.info.to_owned());
-            Reply::discovered(code, &DiscoverResponse { code: number, info, kind, ..body })
+            Reply::discovered(
+                code,
+                &DiscoverResponse {
+                    code: number,
+                    info,
+                    kind,
+                    ..body
+                },
+            )
         }
         Err(code) => failed(kind, &code.into(), Some(service.echo())),
     }
@@ -88,13 +101,25 @@ pub(super) fn discover(polaris: &Polaris, call: &Call) -> Reply {
 
 fn failed(kind: &'static str, why: &Failed, service: Option<ServiceMessage>) -> Reply {
     let (code, info) = (why.code.number, why.info());
-    let body = DiscoverResponse { code, info, kind, service, ..DiscoverResponse::default() };
+    let body = DiscoverResponse {
+        code,
+        info,
+        kind,
+        service,
+        ..DiscoverResponse::default()
+    };
     Reply::discovered(why.code, &body)
 }
 
 fn no_rules(service: &ServiceRequest) -> (Code, DiscoverResponse) {
     let service = Some(service.echo());
-    (codes::SUCCESS, DiscoverResponse { service, ..DiscoverResponse::default() })
+    (
+        codes::SUCCESS,
+        DiscoverResponse {
+            service,
+            ..DiscoverResponse::default()
+        },
+    )
 }
 
 /// The service that a client of `namespace` reaches under that name: its own, an alias's, or one that
@@ -107,10 +132,14 @@ fn visible<'s>(
 ) -> Option<&'s Arc<Entity>> {
     if let Some(own) = find(snapshot, namespace, name) {
         let is_alias = records::read::<ServiceRecord>(own).alias.is_some();
-        return if is_alias { target_of(snapshot, own) } else { Some(own) };
+        return if is_alias {
+            target_of(snapshot, own)
+        } else {
+            Some(own)
+        };
     }
     let shown = |row: &&ServiceRow| *row.name == *name && exports(snapshot, row, namespace);
-    let row = view.services.values().find(shown)?;
+    let row = view.services().find(shown)?;
     find(snapshot, &row.namespace, name)
 }
 
@@ -157,7 +186,12 @@ fn instances(
         }
     };
     let service = Some(service);
-    let body = DiscoverResponse { service, instances, alias_for, ..DiscoverResponse::default() };
+    let body = DiscoverResponse {
+        service,
+        instances,
+        alias_for,
+        ..DiscoverResponse::default()
+    };
     Ok((code, body))
 }
 
@@ -172,7 +206,9 @@ fn names(entity: &Entity) -> ServiceMessage {
 
 /// Another one whenever the service's metadata, its instances or their health are others.
 fn revision(view: &View, row: &ServiceRow) -> String {
-    let stamp = view.members(&row.namespace, &row.name).map_or(0, |members| members.stamp);
+    let stamp = view
+        .members(&row.namespace, &row.name)
+        .map_or(0, |members| members.stamp);
     digits(Id::derived(&format!("{} {stamp:x}", row.revision())))
 }
 
@@ -200,14 +236,17 @@ fn discovered(row: &InstanceRow) -> InstanceMessage {
 fn services(polaris: &Polaris, asked: &ServiceRequest) -> (Code, DiscoverResponse) {
     let namespace = asked.namespace.as_deref().filter(|name| !name.is_empty());
     let view = polaris.look();
-    let rows = view.services.values();
+    let rows = view.services();
     let rows = rows.filter(|row| namespace.is_none_or(|name| *name == *row.namespace));
     let rows: Vec<_> = rows.collect();
     let stamp = |row: &&ServiceRow| {
         let state = (row.entity.id, row.entity.revision);
         foldhash::quality::FixedState::default().hash_one(state)
     };
-    let all = rows.iter().map(stamp).fold(rows.len() as u64, |all, one| all ^ one);
+    let all = rows
+        .iter()
+        .map(stamp)
+        .fold(rows.len() as u64, |all, one| all ^ one);
     let revision = digits(Id::derived(&format!("services {all:x}")));
     let known = asked.revision.as_deref() == Some(revision.as_str());
     let message = |row: &ServiceRow| ServiceMessage {
@@ -216,11 +255,21 @@ fn services(polaris: &Polaris, asked: &ServiceRequest) -> (Code, DiscoverRespons
         metadata: row.record.metadata.clone(),
         ..ServiceMessage::default()
     };
-    let service = ServiceMessage { revision: Some(revision), ..asked.echo() };
+    let service = ServiceMessage {
+        revision: Some(revision),
+        ..asked.echo()
+    };
     let (code, services) = match known {
         true => (codes::NO_CHANGE, Vec::new()),
         false => (codes::SUCCESS, rows.into_iter().map(message).collect()),
     };
     let service = Some(service);
-    (code, DiscoverResponse { service, services, ..DiscoverResponse::default() })
+    (
+        code,
+        DiscoverResponse {
+            service,
+            services,
+            ..DiscoverResponse::default()
+        },
+    )
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::Settings;
 use super::answer::Failed;
 use super::codes;
 use super::names::{DIALECT, pool_name};
 use super::records::{self, NamespaceRecord};
-use super::Settings;
 use crate::model::{
     Change, Entity, EntityRef, Id, Kind, Name, Namespace, NamespaceRef, Pool, Snapshot, Timestamp,
 };
@@ -44,7 +44,10 @@ impl Draft {
         self.add(vec![Change::Replace(Arc::new(entity))])
     }
 
-    pub(super) fn delete(&mut self, all: impl IntoIterator<Item = EntityRef>) -> Result<(), Failed> {
+    pub(super) fn delete(
+        &mut self,
+        all: impl IntoIterator<Item = EntityRef>,
+    ) -> Result<(), Failed> {
         self.add(all.into_iter().map(Change::Delete).collect())
     }
 
@@ -86,7 +89,11 @@ impl Draft {
         let deaf = entity.as_kind::<Pool>().filter(|pool| !pool.heartbeats);
         if let Some(pool) = deaf.cloned() {
             let entity = Entity {
-                spec: Pool { heartbeats: true, ..pool }.into(),
+                spec: Pool {
+                    heartbeats: true,
+                    ..pool
+                }
+                .into(),
                 ..Entity::clone(entity)
             };
             self.replace(entity)?;

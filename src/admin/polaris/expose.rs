@@ -18,7 +18,10 @@ fn route_id(service: Id) -> Id {
 }
 
 pub(super) fn route_at(service: Id) -> EntityRef {
-    EntityRef { kind: Kind::Route, id: route_id(service) }
+    EntityRef {
+        kind: Kind::Route,
+        id: route_id(service),
+    }
 }
 
 /// The paths of a service; none where a path could not lead to it: a `.` or `..` in its name is taken
@@ -82,8 +85,15 @@ mod tests {
     #[test]
     fn a_service_has_the_paths_of_its_names() {
         let [below, whole] = paths(&service("prod", "a/b:c")).unwrap();
-        assert_eq!((below.to_string(), whole.to_string()), ("/prod/a/b:c/".into(), "=/prod/a/b:c".into()));
-        for lost in [service("prod", ".."), service(".", "a"), service("prod", "a//b")] {
+        assert_eq!(
+            (below.to_string(), whole.to_string()),
+            ("/prod/a/b:c/".into(), "=/prod/a/b:c".into())
+        );
+        for lost in [
+            service("prod", ".."),
+            service(".", "a"),
+            service("prod", "a//b"),
+        ] {
             assert_eq!(paths(&lost), None);
         }
     }

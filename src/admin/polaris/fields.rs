@@ -190,7 +190,10 @@ mod tests {
         let both = read(r#"{"enable_health_check": true, "enableHealthCheck": false}"#);
         let names = ["enableHealthCheck", "enable_health_check"];
         assert_eq!(both.flag(&names), Ok(Some(false)));
-        assert_eq!(read(r#"{"enable_health_check": true}"#).flag(&names), Ok(Some(true)));
+        assert_eq!(
+            read(r#"{"enable_health_check": true}"#).flag(&names),
+            Ok(Some(true))
+        );
     }
 
     #[test]
@@ -204,7 +207,10 @@ mod tests {
     fn words_go_by_name_or_number() {
         let words = [("UNKNOWN", 0), ("HEARTBEAT", 1)];
         assert_eq!(read(r#"{"t": 1}"#).word("t", &words), Ok(Some("HEARTBEAT")));
-        assert_eq!(read(r#"{"t": "UNKNOWN"}"#).word("t", &words), Ok(Some("UNKNOWN")));
+        assert_eq!(
+            read(r#"{"t": "UNKNOWN"}"#).word("t", &words),
+            Ok(Some("UNKNOWN"))
+        );
         assert!(read(r#"{"t": "BOGUS"}"#).word("t", &words).is_err());
     }
 }

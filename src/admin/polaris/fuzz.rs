@@ -11,7 +11,12 @@ pub fn body_and_query(bytes: &[u8]) {
     let all = messages(bytes).unwrap_or_default();
     for message in all.iter().chain(single(bytes).ok().iter()) {
         if let Ok(request) = ServiceRequest::read(message) {
-            let _ = (request.key(), request.few_labels(), request.lengths(), request.echo());
+            let _ = (
+                request.key(),
+                request.few_labels(),
+                request.lengths(),
+                request.echo(),
+            );
         }
         if let Ok(request) = InstanceRequest::read(message) {
             if let Ok(address) = request.check_new() {
@@ -28,7 +33,10 @@ pub fn body_and_query(bytes: &[u8]) {
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         let query = Parameters::read(text);
-        let _ = (service_search::Filter::read(&query), instance_search::Filter::read(&query));
+        let _ = (
+            service_search::Filter::read(&query),
+            instance_search::Filter::read(&query),
+        );
         let _ = query.page().map(|page| assert!(page.limit <= 100));
     }
 }

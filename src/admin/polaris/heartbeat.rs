@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::Id;
@@ -73,7 +73,7 @@ impl Watched {
 pub struct Heartbeats {
     presences: Presences,
     epoch: Instant,
-    watched: RwLock<HashMap<Id, Arc<Watched>>>,
+    watched: Mutex<HashMap<Id, Arc<Watched>>>,
     /// Endpoints without heartbeats that are not healthy, by word of whoever registered them.
     down: Mutex<HashMap<Id, Arc<Presence>>>,
     wheel: Mutex<Wheel>,
@@ -121,11 +121,14 @@ fn millis(duration: Duration) -> u64 {
 
 impl Heartbeats {
     pub fn new(presences: Presences) -> Self {
-        let wheel = Wheel { slots: vec![Vec::new(); SLOTS], tick: 0 };
+        let wheel = Wheel {
+            slots: vec![Vec::new(); SLOTS],
+            tick: 0,
+        };
         Self {
             presences,
             epoch: Instant::now(),
-            watched: RwLock::default(),
+            watched: Mutex::default(),
             down: Mutex::default(),
             wheel: Mutex::new(wheel),
             ghosts: Mutex::default(),
@@ -137,8 +140,13 @@ impl Heartbeats {
         millis(now.saturating_duration_since(self.epoch)).max(1)
     }
 
+    /// Everybody who is watched; held for a look only.
+    fn all(&self) -> MutexGuard<'_, HashMap<Id, Arc<Watched>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn find(&self, id: Id) -> Option<Arc<Watched>> {
-        let watched = self.watched.read().unwrap_or_else(PoisonError::into_inner);
+        let watched = self.all();
         watched.get(&id).cloned()
     }
 
@@ -148,7 +156,7 @@ impl Heartbeats {
         self.raise(id);
         let patience = u64::from(ttl) * PERIODS * 1000;
         let one = {
-            let mut watched = self.watched.write().unwrap_or_else(PoisonError::into_inner);
+            let mut watched = self.all();
             Arc::clone(watched.entry(id).or_insert_with(|| {
                 Arc::new(Watched {
                     presence: self.presences.of(id),
@@ -197,7 +205,7 @@ impl Heartbeats {
     }
 
     fn forget_beats(&self, id: Id) {
-        let mut watched = self.watched.write().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.all();
         if let Some(one) = watched.remove(&id) {
             one.presence.set(true);
         }
@@ -291,8 +299,9 @@ impl Heartbeats {
     }
 
     /// Endpoints whose beats are waited for.
-    pub(super) fn watched(&self) -> usize {
-        self.watched.read().unwrap_or_else(PoisonError::into_inner).len()
+    #[cfg(test)]
+    fn watched(&self) -> usize {
+        self.all().len()
     }
 }
 
@@ -364,7 +373,10 @@ mod tests {
         beats.forget(id(1));
         assert!(held.is_present());
         assert_eq!(beats.watched(), 0);
-        assert_eq!(beats.beat(id(1), beats.epoch + seconds(10)), Beat::Unwatched);
+        assert_eq!(
+            beats.beat(id(1), beats.epoch + seconds(10)),
+            Beat::Unwatched
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use imbl::OrdSet;
+
 use super::answer::Failed;
 use super::codes;
 use super::search::{Page, Parameters, Wildcard, flag};
@@ -10,9 +12,28 @@ use super::view::{InstanceRow, View};
 use crate::model::Id;
 
 const ALLOWED: &[&str] = &[
-    "id", "service", "namespace", "host", "port", "keys", "values", "protocol", "version",
-    "cmdb_region", "cmdb_zone", "cmdb_idc", "weight", "health_status", "healthy", "isolate",
-    "logic_set", "priority", "show_last_heartbeat", "offset", "limit", "lang",
+    "id",
+    "service",
+    "namespace",
+    "host",
+    "port",
+    "keys",
+    "values",
+    "protocol",
+    "version",
+    "cmdb_region",
+    "cmdb_zone",
+    "cmdb_idc",
+    "weight",
+    "health_status",
+    "healthy",
+    "isolate",
+    "logic_set",
+    "priority",
+    "show_last_heartbeat",
+    "offset",
+    "limit",
+    "lang",
 ];
 
 /// What an instance must be, all of it.
@@ -45,7 +66,12 @@ impl Filter {
         let number = |name| query.find(name).and_then(|text| text.parse().ok());
         let truth = |name| query.find(name).and_then(flag);
         let hosts = query.list("host");
-        let hosts = hosts.map(|hosts| hosts.into_iter().map(|host| host.trim().to_owned()).collect());
+        let hosts = hosts.map(|hosts| {
+            hosts
+                .into_iter()
+                .map(|host| host.trim().to_owned())
+                .collect()
+        });
         Ok(Self {
             id: query.find("id").map(Wildcard::read),
             service: query.find("service").map(Wildcard::read),
@@ -67,10 +93,10 @@ impl Filter {
     pub(super) fn find<'v>(&self, view: &'v View, page: Page) -> (usize, Vec<&'v InstanceRow>) {
         let mut found: Vec<&InstanceRow> = match self.candidates(view) {
             Some(ids) => {
-                let rows = ids.into_iter().filter_map(|id| view.instances.get(&id));
+                let rows = ids.into_iter().filter_map(|id| view.instance(id));
                 rows.filter(|row| self.admits(row)).collect()
             }
-            None => view.instances.values().filter(|row| self.admits(row)).collect(),
+            None => view.instances().filter(|row| self.admits(row)).collect(),
         };
         let amount = found.len();
         let order = |row: &&InstanceRow| (Reverse(row.entity.updated_at), Reverse(row.entity.id));
@@ -96,10 +122,17 @@ impl Filter {
         }
         if let (Some(service), Some(namespace)) = (exact(&self.service), exact(&self.namespace)) {
             let members = view.members(&namespace, &service);
-            return Some(members.into_iter().flat_map(|m| m.ids.iter().copied()).collect());
+            return Some(
+                members
+                    .into_iter()
+                    .flat_map(|m| m.ids.iter().copied())
+                    .collect(),
+            );
         }
         if let Some(hosts) = &self.hosts {
-            let ids = hosts.iter().filter_map(|host| view.by_host.get(host.as_str()));
+            let ids = hosts
+                .iter()
+                .filter_map(|host| view.by_host.get(host.as_str()));
             let ids: BTreeSet<Id> = ids.flatten().copied().collect();
             return Some(ids.into_iter().collect());
         }
@@ -107,7 +140,7 @@ impl Filter {
             let values = view.by_label.get(key.as_str());
             values.and_then(|values| values.get(value.as_str()))
         });
-        let rarest = rarest.min_by_key(|ids| ids.map_or(0, BTreeSet::len))?;
+        let rarest = rarest.min_by_key(|ids| ids.map_or(0, OrdSet::len))?;
         Some(rarest.into_iter().flatten().copied().collect())
     }
 
@@ -125,10 +158,19 @@ impl Filter {
         };
         let [region, zone, campus] = &self.location;
         self.healthy.is_none_or(|healthy| healthy == row.healthy)
-            && self.isolate.is_none_or(|isolate| isolate == row.is_isolated())
-            && self.port.is_none_or(|port| port == u32::from(endpoint.port))
-            && self.weight.is_none_or(|weight| weight == u32::from(endpoint.weight))
-            && self.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|h| h == endpoint.host.as_str()))
+            && self
+                .isolate
+                .is_none_or(|isolate| isolate == row.is_isolated())
+            && self
+                .port
+                .is_none_or(|port| port == u32::from(endpoint.port))
+            && self
+                .weight
+                .is_none_or(|weight| weight == u32::from(endpoint.weight))
+            && self
+                .hosts
+                .as_ref()
+                .is_none_or(|hosts| hosts.iter().any(|h| h == endpoint.host.as_str()))
             && wild(&self.namespace, &row.namespace)
             && wild(&self.service, &row.service)
             && wild(&self.id, &row.id)

@@ -1,7 +1,7 @@
 //! Instances: registered, changed, taken out of traffic and deleted, item by item.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::accounts::Caller;
@@ -32,8 +32,15 @@ impl Done {
             Ok(instance) => (codes::SUCCESS.into(), instance),
             Err((failed, instance)) => (failed, instance),
         };
-        let response = Response { instance: Some(instance), ..failed.response() };
-        Self { code: failed.code, response, health: None }
+        let response = Response {
+            instance: Some(instance),
+            ..failed.response()
+        };
+        Self {
+            code: failed.code,
+            response,
+            health: None,
+        }
     }
 
     fn failed(failed: impl Into<Failed>, request: &InstanceRequest) -> Self {
@@ -71,7 +78,11 @@ impl Polaris {
         let polaris = self.clone();
         let plan = move |draft: &mut Draft| {
             let settings = Arc::clone(&polaris.settings);
-            let context = Context { caller: &caller, settings: &settings, polaris: &polaris };
+            let context = Context {
+                caller: &caller,
+                settings: &settings,
+                polaris: &polaris,
+            };
             let one = |request: &InstanceRequest| step(draft, request, &context);
             requests.iter().map(one).collect::<Vec<_>>()
         };
@@ -86,12 +97,12 @@ impl Polaris {
         if words.is_empty() {
             return;
         }
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        for (id, healthy) in words {
-            self.beats.set(id, healthy, now);
-            self.beats.is_known(id);
-            view.settle(id, &self.beats, now);
+        for (id, healthy) in &words {
+            self.beats.set(*id, *healthy, now);
+            self.beats.is_known(*id);
         }
+        let ids: Vec<Id> = words.into_iter().map(|(id, _)| id).collect();
+        self.settle(&ids, now);
     }
 }
 
@@ -116,7 +127,10 @@ pub(super) async fn create(polaris: &Polaris, mut call: Call) -> Reply {
     };
     let repeated = repeated(&requests);
     let caller = std::mem::replace(&mut call.caller, Caller::nobody());
-    let fresh = requests.iter().enumerate().filter(|(n, _)| !repeated.contains(n));
+    let fresh = requests
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| !repeated.contains(n));
     let fresh: Vec<_> = fresh.map(|(_, request)| request.clone()).collect();
     let done = match polaris.instances(fresh, caller, register_one).await {
         Ok(done) => done,
@@ -124,11 +138,18 @@ pub(super) async fn create(polaris: &Polaris, mut call: Call) -> Reply {
     };
     let mut done = done.into_iter();
     let outcome = |(n, request): (usize, &InstanceRequest)| {
-        let done = if repeated.contains(&n) { None } else { done.next() };
+        let done = if repeated.contains(&n) {
+            None
+        } else {
+            done.next()
+        };
         let done = done.unwrap_or_else(|| Done::failed(codes::SAME_INSTANCE, request));
         (done.code, done.response)
     };
-    Reply::batch(requests.iter().enumerate().map(outcome).collect(), codes::folded)
+    Reply::batch(
+        requests.iter().enumerate().map(outcome).collect(),
+        codes::folded,
+    )
 }
 
 /// Items that name an instance which an earlier item names.
@@ -136,7 +157,10 @@ fn repeated(requests: &[InstanceRequest]) -> HashSet<usize> {
     let mut seen = HashSet::new();
     let mut repeated = HashSet::new();
     for (n, request) in requests.iter().enumerate() {
-        let id = request.check_new().ok().map(|address| wanted_id(request, &address));
+        let id = request
+            .check_new()
+            .ok()
+            .map(|address| wanted_id(request, &address));
         if id.is_some_and(|id| !seen.insert(id)) {
             repeated.insert(n);
         }
@@ -157,8 +181,14 @@ pub(super) fn register_one(
 ) -> Done {
     match register(draft, request, context) {
         Ok((id, entity, healthy)) => {
-            let instance = InstanceMessage { id: Some(id), ..request.echo() };
-            Done { health: Some((entity, healthy)), ..Done::of(Ok(instance)) }
+            let instance = InstanceMessage {
+                id: Some(id),
+                ..request.echo()
+            };
+            Done {
+                health: Some((entity, healthy)),
+                ..Done::of(Ok(instance))
+            }
         }
         Err(failed) => Done::failed(failed, request),
     }
@@ -206,14 +236,21 @@ fn instance(
 ) -> Result<(Entity, InstanceRecord), Failed> {
     let at = names::entity_id(id);
     let before = snapshot.entity(Kind::Endpoint, at);
-    let was_enabled = before.and_then(|old| old.as_kind::<Endpoint>()).map(|old| old.enabled);
+    let was_enabled = before
+        .and_then(|old| old.as_kind::<Endpoint>())
+        .map(|old| old.enabled);
     let dialable = |why| move |_| Failed::saying(codes::INSTANCE_HOST, why);
     let endpoint = Endpoint {
         pool,
-        host: address.host.parse().map_err(dialable("it cannot be dialled"))?,
+        host: address
+            .host
+            .parse()
+            .map_err(dialable("it cannot be dialled"))?,
         port: address.port,
         weight: u16::try_from(request.weight.unwrap_or(100)).map_err(|_| codes::PARAMETER)?,
-        enabled: request.isolate.map_or(was_enabled.unwrap_or(true), |isolate| !isolate),
+        enabled: request
+            .isolate
+            .map_or_else(|| was_enabled.unwrap_or(true), |isolate| !isolate),
     };
     let mut entity = Entity::new(at, endpoint);
     if let Some(before) = before {
@@ -221,7 +258,11 @@ fn instance(
         entity.attributes.clone_from(&before.attributes);
     }
     entity.spec.check().map_err(|invalid| {
-        let code = if address.port == 0 { codes::INSTANCE_PORT } else { codes::INSTANCE_HOST };
+        let code = if address.port == 0 {
+            codes::INSTANCE_PORT
+        } else {
+            codes::INSTANCE_HOST
+        };
         Failed::saying(code, invalid.why)
     })?;
     let record = InstanceRecord {
@@ -261,7 +302,9 @@ fn changed(mut record: InstanceRecord, request: &InstanceRequest) -> InstanceRec
 /// Puts an endpoint at its address; another one that stands there gives way.
 fn put(draft: &mut Draft, pool: Id, entity: Entity, address: &Address) -> Result<(), Failed> {
     let other = names::at_address(&draft.snapshot, pool, &address.host, address.port);
-    let other = other.filter(|other| other.id != entity.id).map(|other| other.at());
+    let other = other
+        .filter(|other| other.id != entity.id)
+        .map(|other| other.at());
     let same = |old: &&Arc<Entity>| old.spec == entity.spec && old.attributes == entity.attributes;
     let old = draft.snapshot.entity(Kind::Endpoint, entity.id);
     if other.is_none() && old.filter(same).is_some() {
@@ -327,7 +370,10 @@ pub(super) async fn update(polaris: &Polaris, call: Call) -> Reply {
 
 fn update_one(draft: &mut Draft, request: &InstanceRequest, context: &Context<'_>) -> Done {
     match updated(draft, request, context) {
-        Ok(health) => Done { health, ..Done::of(Ok(request.echo())) },
+        Ok(health) => Done {
+            health,
+            ..Done::of(Ok(request.echo()))
+        },
         Err(failed) => Done::failed(failed, request),
     }
 }
@@ -344,7 +390,10 @@ fn updated(
     let mut entity = Entity::clone(found);
     let before: InstanceRecord = records::read(&entity);
     let mut record = changed(before.clone(), request);
-    let mut endpoint = entity.as_kind::<Endpoint>().cloned().ok_or(codes::NOT_FOUND_INSTANCE)?;
+    let mut endpoint = entity
+        .as_kind::<Endpoint>()
+        .cloned()
+        .ok_or(codes::NOT_FOUND_INSTANCE)?;
     if let Some(weight) = request.weight {
         endpoint.weight = u16::try_from(weight).map_err(|_| codes::PARAMETER)?;
     }
@@ -445,10 +494,19 @@ fn isolated(
     let mut changes = Vec::new();
     for entity in &all {
         permit_instance(&draft.snapshot, entity, context.caller)?;
-        let endpoint = entity.as_kind::<Endpoint>().filter(|one| one.enabled == isolate);
+        let endpoint = entity
+            .as_kind::<Endpoint>()
+            .filter(|one| one.enabled == isolate);
         if let Some(endpoint) = endpoint.cloned() {
-            let spec = Endpoint { enabled: !isolate, ..endpoint }.into();
-            let entity = Entity { spec, ..Entity::clone(entity) };
+            let spec = Endpoint {
+                enabled: !isolate,
+                ..endpoint
+            }
+            .into();
+            let entity = Entity {
+                spec,
+                ..Entity::clone(entity)
+            };
             changes.push(Change::Replace(Arc::new(entity)));
         }
     }

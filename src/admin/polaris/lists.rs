@@ -37,7 +37,9 @@ fn services_found(polaris: &Polaris, call: &Call) -> Result<BatchQueryResponse, 
     let page = query.page()?;
     let view = polaris.look();
     let (amount, rows) = page.of(filter.find(&view));
-    let services = rows.into_iter().map(|row| service(&view, row, &call.caller));
+    let services = rows
+        .into_iter()
+        .map(|row| service(&view, row, &call.caller));
     let mut body = BatchQueryResponse::success(amount);
     body.services = services.collect();
     body.size = body.services.len();
@@ -87,7 +89,7 @@ pub(super) fn all_services(polaris: &Polaris, call: &Call) -> Reply {
     let query = call.parameters();
     let namespace = query.find("namespace").filter(|name| !name.is_empty());
     let view = polaris.look();
-    let rows = view.services.values();
+    let rows = view.services();
     let rows = rows.filter(|row| namespace.is_none_or(|name| name == &*row.namespace));
     let message = |row: &ServiceRow| ServiceMessage {
         metadata: row.record.metadata.clone(),
@@ -101,11 +103,15 @@ pub(super) fn all_services(polaris: &Polaris, call: &Call) -> Reply {
 }
 
 pub(super) fn count_services(polaris: &Polaris, _: &Call) -> Reply {
-    Reply::query(&BatchQueryResponse::success(polaris.look().services.len()))
+    Reply::query(&BatchQueryResponse::success(
+        polaris.look().services().len(),
+    ))
 }
 
 pub(super) fn count_instances(polaris: &Polaris, _: &Call) -> Reply {
-    Reply::query(&BatchQueryResponse::success(polaris.look().instances.len()))
+    Reply::query(&BatchQueryResponse::success(
+        polaris.look().instances().len(),
+    ))
 }
 
 /// Lists of rules, of which there are none.
@@ -192,7 +198,10 @@ pub(super) fn labels(polaris: &Polaris, call: &Call) -> Reply {
     });
     let named = || {
         let namespace = query.find("namespace").unwrap_or("default");
-        (namespace.to_owned(), query.find("service").unwrap_or_default().to_owned())
+        (
+            namespace.to_owned(),
+            query.find("service").unwrap_or_default().to_owned(),
+        )
     };
     let (namespace, service) = by_id.unwrap_or_else(named);
     let view = polaris.look();
@@ -205,8 +214,15 @@ pub(super) fn labels(polaris: &Polaris, call: &Call) -> Reply {
     let values = |values: BTreeSet<&str>| Values {
         values: values.into_iter().map(Into::into).collect(),
     };
-    let labels = all.into_iter().map(|(key, found)| (key.into(), values(found)));
-    let instance_labels = Some(InstanceLabels { labels: labels.collect() });
-    let response = Response { instance_labels, ..Response::of(codes::SUCCESS) };
+    let labels = all
+        .into_iter()
+        .map(|(key, found)| (key.into(), values(found)));
+    let instance_labels = Some(InstanceLabels {
+        labels: labels.collect(),
+    });
+    let response = Response {
+        instance_labels,
+        ..Response::of(codes::SUCCESS)
+    };
     Reply::one(codes::SUCCESS, &response)
 }

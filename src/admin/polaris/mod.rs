@@ -47,12 +47,13 @@ mod view;
 mod wire;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio::time::MissedTickBehavior;
 
-use crate::model::{Algorithm, Revision, Snapshot};
+use crate::model::{Algorithm, Id, Revision, Snapshot};
 use crate::registry::{Error, Registry};
 
 pub use accounts::{Account, Accounts};
@@ -92,7 +93,9 @@ impl Default for Settings {
 pub struct Polaris {
     registry: Registry,
     beats: Arc<Heartbeats>,
-    view: Arc<RwLock<View>>,
+    view: Arc<ArcSwap<View>>,
+    /// Held by who makes the next view.
+    viewing: Arc<Mutex<()>>,
     settings: Arc<Settings>,
 }
 
@@ -110,6 +113,7 @@ impl Polaris {
             registry,
             beats: Arc::new(beats),
             view: Arc::default(),
+            viewing: Arc::default(),
             settings: Arc::new(settings),
         }
     }
@@ -127,7 +131,10 @@ impl Polaris {
             begun.and_then(|()| expose::reconcile(&mut draft, settings.expose))?;
             Ok::<_, Unprepared>((draft.changes, ()))
         };
-        self.registry.edit(plan).await.map_err(|Unprepared(error)| error)?;
+        self.registry
+            .edit(plan)
+            .await
+            .map_err(|Unprepared(error)| error)?;
         self.follow();
         Ok(())
     }
@@ -145,30 +152,41 @@ impl Polaris {
 
     fn notice_late(&self, now: Instant) {
         let late = self.beats.turn(now);
-        if late.is_empty() {
-            return;
+        if !late.is_empty() {
+            tracing::info!(instances = late.len(), "heartbeats are missing");
+            self.settle(&late, now);
         }
-        tracing::info!(instances = late.len(), "heartbeats are missing");
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        for id in late {
-            view.settle(id, &self.beats, now);
-        }
+    }
+
+    /// Makes the next view from the last one.
+    fn change(&self, change: impl FnOnce(&mut View)) {
+        let _alone = self.viewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = View::clone(&self.view.load());
+        change(&mut view);
+        self.view.store(Arc::new(view));
+    }
+
+    /// Shows instances as their heartbeats have them now.
+    fn settle(&self, ids: &[Id], now: Instant) {
+        self.change(|view| {
+            for id in ids {
+                view.settle(*id, &self.beats, now);
+            }
+        });
     }
 
     /// Takes what was written meanwhile into the view.
     fn follow(&self) {
         let revision: Revision = self.registry.snapshot().revision();
-        let seen = self.view.read().unwrap_or_else(PoisonError::into_inner).is_at(revision);
-        if !seen {
-            let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-            view.follow(&self.registry, &self.beats, Instant::now());
+        if !self.view.load().is_at(revision) {
+            self.change(|view| view.follow(&self.registry, &self.beats, Instant::now()));
         }
     }
 
     /// The view of the newest snapshot.
-    fn look(&self) -> RwLockReadGuard<'_, View> {
+    fn look(&self) -> Arc<View> {
         self.follow();
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
+        self.view.load_full()
     }
 
     /// Runs `plan` in the registry's writer, on the newest snapshot, and makes what it drafted live.

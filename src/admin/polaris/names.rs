@@ -86,7 +86,10 @@ pub(super) fn at_address<'s>(
     port: u16,
 ) -> Option<&'s Arc<Entity>> {
     let address = format!("{host}:{port}");
-    snapshot.holder(Kind::Endpoint, unique("host", &[&pool.to_string(), &address]))
+    snapshot.holder(
+        Kind::Endpoint,
+        unique("host", &[&pool.to_string(), &address]),
+    )
 }
 
 /// The id of the entity of an instance, from the instance's own.
@@ -113,9 +116,15 @@ mod tests {
             host: "10.2.3.4".into(),
             port: 8080,
         };
-        assert_eq!(address.instance_id(), "876c19d3ac0757dd8075884dab5dfbd9cb7a9b72");
+        assert_eq!(
+            address.instance_id(),
+            "876c19d3ac0757dd8075884dab5dfbd9cb7a9b72"
+        );
         address.vpc_id = "vpc1".into();
-        assert_eq!(address.instance_id(), "a44e5ce297c19585c0e224ce5b685e7c655828d6");
+        assert_eq!(
+            address.instance_id(),
+            "a44e5ce297c19585c0e224ce5b685e7c655828d6"
+        );
     }
 
     #[test]

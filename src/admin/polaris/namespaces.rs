@@ -37,9 +37,7 @@ async fn run(polaris: &Polaris, call: Call, step: Step) -> Reply {
         Err(failed) => return Reply::no_batch(&failed),
     };
     let plan = move |draft: &mut Draft| {
-        let one = |request: &NamespaceRequest| {
-            item(request, step(draft, request, &call.caller))
-        };
+        let one = |request: &NamespaceRequest| item(request, step(draft, request, &call.caller));
         requests.iter().map(one).collect()
     };
     match polaris.edit(plan).await {
@@ -54,7 +52,13 @@ fn item(request: &NamespaceRequest, outcome: Outcome) -> (Code, Response) {
         Err(failed) => (failed, request.echo()),
     };
     let namespace = Some(namespace);
-    (failed.code, Response { namespace, ..failed.response() })
+    (
+        failed.code,
+        Response {
+            namespace,
+            ..failed.response()
+        },
+    )
 }
 
 fn find<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s Arc<Entity>> {
@@ -72,7 +76,11 @@ fn create_one(draft: &mut Draft, request: &NamespaceRequest, caller: &Caller) ->
     let mut entity = draft::namespace(name, comment, &owner);
     let mut record: NamespaceRecord = records::read(&entity);
     record.service_export_to = boxed(&request.service_export_to);
-    grant(&mut record.user_ids, &with_maker(&request.grants, caller), caller);
+    grant(
+        &mut record.user_ids,
+        &with_maker(&request.grants, caller),
+        caller,
+    );
     records::write(&mut entity, &record);
     draft.create(entity)?;
     caller.may_grant(&request.grants)?;
@@ -100,7 +108,11 @@ fn update_one(draft: &mut Draft, request: &NamespaceRequest, caller: &Caller) ->
         let namespace = entity.as_kind::<Namespace>().cloned();
         let namespace = namespace.ok_or(codes::NOT_FOUND_RESOURCE)?;
         let comment = comment.as_str().into();
-        entity.spec = Namespace { comment, ..namespace }.into();
+        entity.spec = Namespace {
+            comment,
+            ..namespace
+        }
+        .into();
     }
     if let Some(owners) = request.owners.as_deref().filter(|_| !caller.is_somebody()) {
         record.owners = owners.into();
@@ -125,10 +137,12 @@ fn delete_one(draft: &mut Draft, request: &NamespaceRequest, caller: &Caller) ->
         let why = "the namespace default always exists";
         return Err(Failed::saying(codes::BAD_REQUEST, why));
     }
-    draft.delete([entity.at()]).map_err(|failed| match failed.code {
-        codes::SERVICE_EXISTED_ROUTINGS => codes::NAMESPACE_EXISTED_SERVICES.into(),
-        _ => failed,
-    })?;
+    draft
+        .delete([entity.at()])
+        .map_err(|failed| match failed.code {
+            codes::SERVICE_EXISTED_ROUTINGS => codes::NAMESPACE_EXISTED_SERVICES.into(),
+            _ => failed,
+        })?;
     Ok(request.echo())
 }
 
@@ -147,8 +161,13 @@ fn all<'q>(query: &'q [(String, String)], name: &'q str) -> impl Iterator<Item =
 }
 
 fn listed(polaris: &Polaris, call: &Call) -> Result<BatchQueryResponse, Failed> {
-    let query: Vec<_> = form_urlencoded::parse(call.query.as_bytes()).into_owned().collect();
-    if ["offset", "limit"].iter().any(|name| all(&query, name).nth(1).is_some()) {
+    let query: Vec<_> = form_urlencoded::parse(call.query.as_bytes())
+        .into_owned()
+        .collect();
+    if ["offset", "limit"]
+        .iter()
+        .any(|name| all(&query, name).nth(1).is_some())
+    {
         return Err(codes::PARAMETER.into());
     }
     let page = call.parameters().page()?;
@@ -167,7 +186,9 @@ fn listed(polaris: &Polaris, call: &Call) -> Result<BatchQueryResponse, Failed> 
         .collect();
     found.sort_by_key(|(entity, _)| (std::cmp::Reverse(entity.updated_at), entity.id));
     let (amount, rows) = page.of(found.into_iter());
-    let rows = rows.into_iter().map(|(entity, record)| message(polaris, entity, record, call));
+    let rows = rows
+        .into_iter()
+        .map(|(entity, record)| message(polaris, entity, record, call));
     let mut body = BatchQueryResponse::success(amount);
     body.namespaces = rows.collect();
     body.size = body.namespaces.len();
@@ -183,7 +204,9 @@ fn message(
 ) -> NamespaceMessage {
     let name = entity.spec.name().unwrap_or_default();
     let census = polaris.look().census(name);
-    let comment = entity.as_kind::<Namespace>().map(|one| one.comment.to_string());
+    let comment = entity
+        .as_kind::<Namespace>()
+        .map(|one| one.comment.to_string());
     NamespaceMessage {
         id: Some(name.to_owned()),
         name: Some(name.to_owned()),
@@ -193,8 +216,16 @@ fn message(
         total_service_count: Some(census.services),
         total_health_instance_count: Some(census.healthy),
         total_instance_count: Some(census.instances),
-        editable: Some(call.caller.may_write(&record.owners, &record.user_ids).is_ok()),
-        service_export_to: record.service_export_to.iter().map(|to| to.to_string()).collect(),
+        editable: Some(
+            call.caller
+                .may_write(&record.owners, &record.user_ids)
+                .is_ok(),
+        ),
+        service_export_to: record
+            .service_export_to
+            .iter()
+            .map(|to| to.to_string())
+            .collect(),
         owners: Some(record.owners.into()),
         ..NamespaceMessage::default()
     }
@@ -227,7 +258,10 @@ fn with_token(name: &str, record: NamespaceRecord) -> Reply {
         ..NamespaceMessage::default()
     };
     let namespace = Some(namespace);
-    let response = Response { namespace, ..Response::of(codes::SUCCESS) };
+    let response = Response {
+        namespace,
+        ..Response::of(codes::SUCCESS)
+    };
     Reply::one(codes::SUCCESS, &response)
 }
 

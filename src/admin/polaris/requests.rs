@@ -46,11 +46,11 @@ fn few(labels: Option<&Labels>) -> Check {
 }
 
 fn short(labels: Option<&Labels>) -> Check {
-    let fits = |(key, value): (&Box<str>, &Box<str>)| {
-        !long(key, LABEL_KEY_MAX) && !long(value, LABEL_VALUE_MAX)
-    };
     match labels {
-        Some(labels) if !labels.iter().all(fits) => Err(codes::METADATA),
+        Some(labels) if labels.keys().any(|key| long(key, LABEL_KEY_MAX)) => Err(codes::METADATA),
+        Some(labels) if labels.values().any(|value| long(value, LABEL_VALUE_MAX)) => {
+            Err(codes::METADATA)
+        }
         _ => Ok(()),
     }
 }
@@ -202,7 +202,9 @@ impl HealthRequest {
         let Some(heartbeat) = check.message(&["heartbeat"])? else {
             return Ok(Self { enabled, ttl: None });
         };
-        let ttl = heartbeat.number("ttl")?.filter(|ttl| (1..=60).contains(ttl));
+        let ttl = heartbeat
+            .number("ttl")?
+            .filter(|ttl| (1..=60).contains(ttl));
         let ttl = Some(ttl.unwrap_or(TTL_DEFAULT));
         Ok(Self { enabled, ttl })
     }
@@ -256,7 +258,11 @@ impl InstanceRequest {
             healthy: message.flag(&["healthy"])?,
             isolate: message.flag(&["isolate"])?,
             health: HealthRequest::read(message)?,
-            location: message.message(&["location"])?.map(location).transpose()?,
+            location: message
+                .message(&["location"])?
+                .as_ref()
+                .map(location)
+                .transpose()?,
             metadata: message.labels("metadata")?,
             service_token: text("service_token")?,
         })
@@ -271,7 +277,11 @@ impl InstanceRequest {
     /// What of an update can be too long.
     pub(super) fn lengths(&self) -> Check {
         within(self.service.as_deref(), NAME_MAX, codes::SERVICE_NAME)?;
-        within(self.namespace.as_deref(), NAMESPACE_MAX, codes::NAMESPACE_NAME)?;
+        within(
+            self.namespace.as_deref(),
+            NAMESPACE_MAX,
+            codes::NAMESPACE_NAME,
+        )?;
         within(self.host.as_deref(), 128, codes::INSTANCE_HOST)?;
         within(self.protocol.as_deref(), 32, codes::INSTANCE_PROTOCOL)?;
         within(self.version.as_deref(), 32, codes::INSTANCE_VERSION)?;
@@ -296,7 +306,9 @@ impl InstanceRequest {
     pub(super) fn address(&self) -> Result<Address, Code> {
         let (service, namespace) = self.service()?;
         let host = self.host.as_deref().filter(|host| !host.is_empty());
-        let host = host.filter(|host| !long(host, 128)).ok_or(codes::INSTANCE_HOST)?;
+        let host = host
+            .filter(|host| !long(host, 128))
+            .ok_or(codes::INSTANCE_HOST)?;
         let port = self.port.and_then(|port| u16::try_from(port).ok());
         Ok(Address {
             service: service.to_owned(),
@@ -328,7 +340,7 @@ impl InstanceRequest {
     }
 }
 
-fn location(message: Message) -> Result<[String; 3], Malformed> {
+fn location(message: &Message) -> Result<[String; 3], Malformed> {
     let part = |name| Ok(message.text(name)?.unwrap_or_default());
     Ok([part("region")?, part("zone")?, part("campus")?])
 }

@@ -62,15 +62,36 @@ fn services_and_aliases() -> Router<Polaris> {
     let alias = post(does!(Console, aliases::create)).put(does!(Console, aliases::update));
     Router::new()
         .route("/naming/v1/services", all)
-        .route("/naming/v1/services/delete", post(does!(Console, services::delete)))
-        .route("/naming/v1/services/all", get(shows!(Console, lists::all_services)))
-        .route("/naming/v1/services/count", get(shows!(Console, lists::count_services)))
-        .route("/naming/v1/service/owner", post(shows!(Console, services::owners)))
+        .route(
+            "/naming/v1/services/delete",
+            post(does!(Console, services::delete)),
+        )
+        .route(
+            "/naming/v1/services/all",
+            get(shows!(Console, lists::all_services)),
+        )
+        .route(
+            "/naming/v1/services/count",
+            get(shows!(Console, lists::count_services)),
+        )
+        .route(
+            "/naming/v1/service/owner",
+            post(shows!(Console, services::owners)),
+        )
         .route("/naming/v1/service/token", token)
         .route("/naming/v1/service/alias", alias)
-        .route("/naming/v1/service/aliases", get(shows!(Console, aliases::list)))
-        .route("/naming/v1/service/aliases/delete", post(does!(Console, aliases::delete)))
-        .route("/naming/v1/ratelimits", get(shows!(Console, lists::nothing)))
+        .route(
+            "/naming/v1/service/aliases",
+            get(shows!(Console, aliases::list)),
+        )
+        .route(
+            "/naming/v1/service/aliases/delete",
+            post(does!(Console, aliases::delete)),
+        )
+        .route(
+            "/naming/v1/ratelimits",
+            get(shows!(Console, lists::nothing)),
+        )
 }
 
 fn all_instances() -> Router<Polaris> {
@@ -79,11 +100,26 @@ fn all_instances() -> Router<Polaris> {
         .put(does!(Console, instances::update));
     Router::new()
         .route("/naming/v1/instances", all)
-        .route("/naming/v1/instances/delete", post(does!(Console, instances::delete)))
-        .route("/naming/v1/instances/delete/host", post(does!(Console, instances::delete_host)))
-        .route("/naming/v1/instances/isolate/host", put(does!(Console, instances::isolate_host)))
-        .route("/naming/v1/instances/count", get(shows!(Console, lists::count_instances)))
-        .route("/naming/v1/instances/labels", get(shows!(Console, lists::labels)))
+        .route(
+            "/naming/v1/instances/delete",
+            post(does!(Console, instances::delete)),
+        )
+        .route(
+            "/naming/v1/instances/delete/host",
+            post(does!(Console, instances::delete_host)),
+        )
+        .route(
+            "/naming/v1/instances/isolate/host",
+            put(does!(Console, instances::isolate_host)),
+        )
+        .route(
+            "/naming/v1/instances/count",
+            get(shows!(Console, lists::count_instances)),
+        )
+        .route(
+            "/naming/v1/instances/labels",
+            get(shows!(Console, lists::labels)),
+        )
 }
 
 fn all_namespaces() -> Router<Polaris> {
@@ -93,9 +129,8 @@ fn all_namespaces() -> Router<Polaris> {
             .put(does!(Console, namespaces::update))
     };
     let delete = || post(does!(Console, namespaces::delete));
-    let token = || {
-        get(shows!(Console, namespaces::token)).put(does!(Console, namespaces::renew_token))
-    };
+    let token =
+        || get(shows!(Console, namespaces::token)).put(does!(Console, namespaces::renew_token));
     Router::new()
         .route("/naming/v1/namespaces", all())
         .route("/core/v1/namespaces", all())
@@ -107,8 +142,14 @@ fn all_namespaces() -> Router<Polaris> {
 
 fn clients() -> Router<Polaris> {
     Router::new()
-        .route("/v1/RegisterInstance", post(does!(Client, client::register)))
-        .route("/v1/DeregisterInstance", post(does!(Client, client::deregister)))
+        .route(
+            "/v1/RegisterInstance",
+            post(does!(Client, client::register)),
+        )
+        .route(
+            "/v1/DeregisterInstance",
+            post(does!(Client, client::deregister)),
+        )
         .route("/v1/Heartbeat", post(shows!(Client, client::heartbeat)))
         .route("/v1/Discover", post(shows!(Client, discover::discover)))
         .route("/v1/ReportClient", post(shows!(Client, client::report)))
@@ -117,7 +158,10 @@ fn clients() -> Router<Polaris> {
 fn accounts() -> Router<Polaris> {
     Router::new()
         .route("/core/v1/user/login", post(shows!(Open, client::login)))
-        .route("/core/v1/auth/status", get(shows!(Open, client::auth_status)))
+        .route(
+            "/core/v1/auth/status",
+            get(shows!(Open, client::auth_status)),
+        )
         .route("/core/v1/users", get(shows!(Users, client::users)))
 }
 

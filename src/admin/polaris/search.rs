@@ -50,7 +50,9 @@ impl Parameters {
 
     /// Whether anything but `ignored` is asked for.
     pub(super) fn asks_besides(&self, ignored: &[&str]) -> bool {
-        self.0.iter().any(|(name, _)| !ignored.contains(&name.as_str()))
+        self.0
+            .iter()
+            .any(|(name, _)| !ignored.contains(&name.as_str()))
     }
 
     /// The items of a comma list.
@@ -67,7 +69,10 @@ impl Parameters {
     pub(super) fn page(&self) -> Result<Page, Failed> {
         let offset = self.number("offset")?.unwrap_or(0);
         let limit = self.number("limit")?.unwrap_or(LIMIT_MAX);
-        Ok(Page { offset, limit: limit.min(LIMIT_MAX) })
+        Ok(Page {
+            offset,
+            limit: limit.min(LIMIT_MAX),
+        })
     }
 }
 
@@ -182,7 +187,13 @@ mod tests {
     #[test]
     fn a_page_has_at_most_a_hundred_rows_and_knows_how_many_there_are() {
         let page = |query: &str| Parameters::read(query).page();
-        assert_eq!(page("").unwrap(), Page { offset: 0, limit: 100 });
+        assert_eq!(
+            page("").unwrap(),
+            Page {
+                offset: 0,
+                limit: 100
+            }
+        );
         assert_eq!(page("limit=600").unwrap().limit, 100);
         for bad in ["limit=ss", "limit=-10", "offset=1.5", "offset=%20"] {
             assert!(page(bad).is_err(), "{bad}");

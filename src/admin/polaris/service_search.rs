@@ -9,9 +9,25 @@ use super::view::{InstanceRow, ServiceRow, View};
 use crate::model::Id;
 
 const ALLOWED: &[&str] = &[
-    "name", "namespace", "business", "department", "cmdb_mod1", "cmdb_mod2", "cmdb_mod3",
-    "platform_id", "owner", "keys", "values", "host", "port", "instance_keys", "instance_values",
-    "only_exist_health_instance", "offset", "limit", "lang",
+    "name",
+    "namespace",
+    "business",
+    "department",
+    "cmdb_mod1",
+    "cmdb_mod2",
+    "cmdb_mod3",
+    "platform_id",
+    "owner",
+    "keys",
+    "values",
+    "host",
+    "port",
+    "instance_keys",
+    "instance_values",
+    "only_exist_health_instance",
+    "offset",
+    "limit",
+    "lang",
 ];
 const MAY_BE_EMPTY: &[&str] = &["values"];
 
@@ -37,7 +53,12 @@ impl Filter {
         query.check(ALLOWED, MAY_BE_EMPTY)?;
         let text = |name| query.find(name).map(str::to_owned);
         let hosts = query.list("host");
-        let hosts = hosts.map(|hosts| hosts.into_iter().map(|host| host.trim().to_owned()).collect());
+        let hosts = hosts.map(|hosts| {
+            hosts
+                .into_iter()
+                .map(|host| host.trim().to_owned())
+                .collect()
+        });
         let filter = Self {
             name: query.find("name").map(Wildcard::folded),
             namespace: query.find("namespace").map(Wildcard::folded),
@@ -66,7 +87,7 @@ impl Filter {
             let key = (&*row.namespace, &*row.name);
             through.as_ref().is_none_or(|keys| keys.contains(&key))
         };
-        let rows = view.services.values();
+        let rows = view.services();
         rows.filter(|row| self.admits(row))
             .filter(has_instance)
             .filter(|row| !self.is_healthy || is_healthy(view, row))
@@ -75,23 +96,34 @@ impl Filter {
     fn admits(&self, row: &ServiceRow) -> bool {
         let record = &row.record;
         let wild = |wanted: &Option<Wildcard>, name: &str, folded: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted.matches_folded(name, folded))
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.matches_folded(name, folded))
         };
         let is = |wanted: &Option<String>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted == text)
         };
         let within = |wanted: &Option<String>, text: &str| {
-            wanted.as_ref().is_none_or(|wanted| text.contains(wanted.as_str()))
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| text.contains(wanted.as_str()))
         };
         wild(&self.namespace, &row.namespace, &row.namespace_folded)
             && wild(&self.name, &row.name, &row.name_folded)
             && within(&self.business, &row.business_folded)
             && is(&self.department, &record.department)
-            && self.cmdb.iter().zip(&record.cmdb).all(|(wanted, text)| is(wanted, text))
+            && self
+                .cmdb
+                .iter()
+                .zip(&record.cmdb)
+                .all(|(wanted, text)| is(wanted, text))
             && is(&self.platform_id, &record.platform_id)
             && within(&self.owner, &record.owners)
             && self.label.as_ref().is_none_or(|(key, value)| {
-                record.metadata.get(key.as_str()).is_some_and(|found| **found == **value)
+                record
+                    .metadata
+                    .get(key.as_str())
+                    .is_some_and(|found| **found == **value)
             })
     }
 
@@ -107,7 +139,9 @@ impl Filter {
 
     /// Services with an instance on one of the hosts and, perhaps another, on one of the ports.
     fn by_host<'v>(&self, view: &'v View, hosts: &[String]) -> BTreeSet<(&'v str, &'v str)> {
-        let ids = hosts.iter().filter_map(|host| view.by_host.get(host.as_str()));
+        let ids = hosts
+            .iter()
+            .filter_map(|host| view.by_host.get(host.as_str()));
         let mut keys = keys(view, ids.flatten());
         if let Some(ports) = &self.ports {
             let on_port = |row: &InstanceRow| ports.contains(&row.endpoint().port);
@@ -123,7 +157,7 @@ impl Filter {
         let values = values.filter(|(found, _)| value.matches(found));
         let ids = values.flat_map(|(_, ids)| ids);
         let has_all = |id: &&Id| {
-            let row = view.instances.get(*id);
+            let row = view.instance(**id);
             row.is_some_and(|row| has_labels(row, &self.instance))
         };
         Some(keys(view, ids.filter(has_all)))
@@ -139,7 +173,7 @@ fn has_labels(row: &InstanceRow, wanted: &[(String, Wildcard)]) -> bool {
 }
 
 fn keys<'v>(view: &'v View, ids: impl Iterator<Item = &'v Id>) -> BTreeSet<(&'v str, &'v str)> {
-    let rows = ids.filter_map(|id| view.instances.get(id));
+    let rows = ids.filter_map(|id| view.instance(*id));
     rows.map(|row| (&*row.namespace, &*row.service)).collect()
 }
 
@@ -149,10 +183,17 @@ fn is_healthy(view: &View, row: &ServiceRow) -> bool {
 }
 
 fn ports(texts: Vec<&str>) -> Result<Vec<u16>, Failed> {
-    let port = |text: &str| text.trim().parse::<u32>().map_err(|_| codes::PARAMETER.into());
+    let port = |text: &str| {
+        text.trim()
+            .parse::<u32>()
+            .map_err(|_| codes::PARAMETER.into())
+    };
     let ports: Result<Vec<u32>, Failed> = texts.into_iter().map(port).collect();
     // Nothing listens on a port beyond.
-    Ok(ports?.into_iter().filter_map(|port| u16::try_from(port).ok()).collect())
+    Ok(ports?
+        .into_iter()
+        .filter_map(|port| u16::try_from(port).ok())
+        .collect())
 }
 
 fn pairs(query: &Parameters) -> Result<Vec<(String, Wildcard)>, Failed> {

@@ -26,7 +26,7 @@ const OWN_SERVICE: &str = "polaris.checker";
 const NOBODY: &str = "Polaris";
 
 /// What one item came to: the code, and the service to show.
-type Outcome = Result<ServiceMessage, (Failed, ServiceMessage)>;
+type Outcome = Result<ServiceMessage, Box<(Failed, ServiceMessage)>>;
 
 /// What runs for each item of a batch.
 type Step = fn(&mut Draft, &ServiceRequest, &Caller, &Settings) -> Outcome;
@@ -78,28 +78,44 @@ async fn run(polaris: &Polaris, call: Call, step: Step) -> Reply {
 fn item(outcome: Outcome) -> (Code, Response) {
     let (failed, service) = match outcome {
         Ok(service) => (codes::SUCCESS.into(), service),
-        Err((failed, service)) => (failed, service),
+        Err(told) => *told,
     };
-    let response = Response { service: Some(service), ..failed.response() };
+    let response = Response {
+        service: Some(service),
+        ..failed.response()
+    };
     (failed.code, response)
 }
 
 /// Says why with the request beside it.
-fn echoing(request: &ServiceRequest) -> impl Fn(Failed) -> (Failed, ServiceMessage) {
-    |failed| (failed, request.echo())
+fn echoing(request: &ServiceRequest) -> impl Fn(Failed) -> Box<(Failed, ServiceMessage)> {
+    |failed| Box::new((failed, request.echo()))
 }
 
 /// Makes what every Polaris has from the start.
 pub(super) fn begin(draft: &mut Draft, settings: &Settings) -> Result<(), Failed> {
-    let settings = Settings { auto_create: true, ..settings.clone() };
+    let settings = Settings {
+        auto_create: true,
+        ..settings.clone()
+    };
     if find(&draft.snapshot, OWN_NAMESPACE, OWN_SERVICE).is_none() {
         let request = ServiceRequest::default();
-        insert(draft, (OWN_NAMESPACE, OWN_SERVICE), &request, &Caller::nobody(), &settings)?;
+        insert(
+            draft,
+            (OWN_NAMESPACE, OWN_SERVICE),
+            &request,
+            &Caller::nobody(),
+            &settings,
+        )?;
     }
     Ok(())
 }
 
-pub(super) fn find<'s>(snapshot: &'s Snapshot, namespace: &str, name: &str) -> Option<&'s Arc<Entity>> {
+pub(super) fn find<'s>(
+    snapshot: &'s Snapshot,
+    namespace: &str,
+    name: &str,
+) -> Option<&'s Arc<Entity>> {
     snapshot.named(Kind::Service, namespace, name)
 }
 
@@ -113,8 +129,11 @@ fn create_one(
     let key = checked(request).map_err(|code| echo(code.into()))?;
     if let Some(existing) = find(&draft.snapshot, key.0, key.1) {
         let id = Some(digits(existing.id));
-        let service = ServiceMessage { id, ..request.echo() };
-        return Err((codes::EXISTED_RESOURCE.into(), service));
+        let service = ServiceMessage {
+            id,
+            ..request.echo()
+        };
+        return Err(Box::new((codes::EXISTED_RESOURCE.into(), service)));
     }
     let entity = insert(draft, key, request, caller, settings).map_err(&echo)?;
     caller.may_grant(&request.grants).map_err(&echo)?;
@@ -202,8 +221,18 @@ pub(super) fn ensure(
         },
         None if settings.auto_create => {
             let owners = Some(NOBODY.to_owned());
-            let request = ServiceRequest { owners, ..ServiceRequest::default() };
-            insert(draft, (namespace, name), &request, &Caller::nobody(), settings).map(drop)
+            let request = ServiceRequest {
+                owners,
+                ..ServiceRequest::default()
+            };
+            insert(
+                draft,
+                (namespace, name),
+                &request,
+                &Caller::nobody(),
+                settings,
+            )
+            .map(drop)
         }
         None => Err(codes::NOT_FOUND_SERVICE.into()),
     }
@@ -269,7 +298,9 @@ fn update_one(
     if before.alias.is_some() {
         return Err(fail(codes::NO_ALIAS_UPDATE));
     }
-    caller.may_write(&before.owners, &before.user_ids).map_err(&echo)?;
+    caller
+        .may_write(&before.owners, &before.user_ids)
+        .map_err(&echo)?;
     request.few_labels().map_err(fail)?;
     let mut record = before.clone();
     change(&mut record, request);
@@ -298,7 +329,9 @@ fn delete_one(
         return Ok(request.echo());
     };
     let record: ServiceRecord = records::read(&entity);
-    caller.may_write(&record.owners, &record.user_ids).map_err(&echo)?;
+    caller
+        .may_write(&record.owners, &record.user_ids)
+        .map_err(&echo)?;
     remove(draft, &entity).map_err(&echo)?;
     Ok(request.echo())
 }
@@ -307,12 +340,19 @@ fn delete_one(
 pub(super) fn remove(draft: &mut Draft, entity: &Entity) -> Result<(), Failed> {
     let snapshot = &draft.snapshot;
     let (namespace, name) = match entity.as_kind::<Service>() {
-        Some(service) => (service.namespace.as_str(), entity.spec.name().unwrap_or_default()),
+        Some(service) => (
+            service.namespace.as_str(),
+            entity.spec.name().unwrap_or_default(),
+        ),
         None => return Ok(()),
     };
     let pool = snapshot.named(Kind::Pool, namespace, &pool_name(namespace, name));
     if let Some(pool) = pool {
-        if snapshot.mentioning(pool.id, Kind::Endpoint).next().is_some() {
+        if snapshot
+            .mentioning(pool.id, Kind::Endpoint)
+            .next()
+            .is_some()
+        {
             return Err(codes::SERVICE_EXISTED_INSTANCES.into());
         }
         if snapshot.mentioning(pool.id, Kind::Pool).next().is_some() {
@@ -324,7 +364,9 @@ pub(super) fn remove(draft: &mut Draft, entity: &Entity) -> Result<(), Failed> {
     if snapshot.mentioning(entity.id, Kind::Route).any(is_other) {
         return Err(codes::SERVICE_EXISTED_ROUTINGS.into());
     }
-    let exposed = snapshot.entity(exposed.kind, exposed.id).map(|route| route.at());
+    let exposed = snapshot
+        .entity(exposed.kind, exposed.id)
+        .map(|route| route.at());
     let gone = exposed.into_iter().chain([entity.at()]);
     let gone: Vec<_> = gone.chain(pool.map(|pool| pool.at())).collect();
     draft.delete(gone)
@@ -363,10 +405,13 @@ pub(super) fn token(polaris: &Polaris, call: &Call) -> Reply {
         ..ServiceRequest::default()
     };
     let snapshot = polaris.registry.snapshot();
-    let found = request.key().map_err(Failed::from).and_then(|(namespace, name)| {
-        let found = find(&snapshot, namespace, name);
-        found.ok_or_else(|| codes::NOT_FOUND_RESOURCE.into())
-    });
+    let found = request
+        .key()
+        .map_err(Failed::from)
+        .and_then(|(namespace, name)| {
+            let found = find(&snapshot, namespace, name);
+            found.ok_or_else(|| codes::NOT_FOUND_RESOURCE.into())
+        });
     match found {
         Ok(entity) => with_token(&request, records::read(entity)),
         Err(failed) => Reply::failed(&failed),
@@ -380,7 +425,10 @@ fn with_token(request: &ServiceRequest, record: ServiceRecord) -> Reply {
         token: Some(record.token.into()),
         ..ServiceMessage::default()
     };
-    let response = Response { service: Some(service), ..Response::of(codes::SUCCESS) };
+    let response = Response {
+        service: Some(service),
+        ..Response::of(codes::SUCCESS)
+    };
     Reply::one(codes::SUCCESS, &response)
 }
 
@@ -418,4 +466,3 @@ pub(super) fn target_of<'s>(snapshot: &'s Snapshot, alias: &Entity) -> Option<&'
     let name = super::names::service_of(target)?;
     find(snapshot, target.namespace.as_str(), &name)
 }
-

@@ -4,12 +4,11 @@
 //! The snapshot stays the truth; this repeats nothing but where to look, and adds who is there.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
+use imbl::{OrdMap, OrdSet};
 
 use super::heartbeat::Heartbeats;
 use super::names::{digits, service_of};
@@ -18,8 +17,6 @@ use crate::model::{
     Endpoint, Entity, EntityRef, Id, Kind, Pool, Revision, Service, Snapshot, Timestamp,
 };
 use crate::registry::Registry;
-
-pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// A service in the order of lists: the last changed first, then by id.
 pub(super) type Place = (Reverse<Timestamp>, Id);
@@ -67,7 +64,7 @@ impl ServiceRow {
 }
 
 /// One instance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct InstanceRow {
     pub(super) entity: Arc<Entity>,
     pub(super) id: Box<str>,
@@ -99,7 +96,12 @@ impl InstanceRow {
 
     /// Another number for every state the instance is in.
     fn stamp(&self) -> u64 {
-        let state = (self.entity.id, self.entity.revision, self.flips, self.healthy);
+        let state = (
+            self.entity.id,
+            self.entity.revision,
+            self.flips,
+            self.healthy,
+        );
         foldhash::quality::FixedState::default().hash_one(state)
     }
 
@@ -110,9 +112,9 @@ impl InstanceRow {
 }
 
 /// The instances of one service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Members {
-    pub(super) ids: BTreeSet<Id>,
+    pub(super) ids: OrdSet<Id>,
     pub(super) healthy: u64,
     /// Of all states together, whatever their order.
     pub(super) stamp: u64,
@@ -126,18 +128,18 @@ pub(super) struct Census {
     pub(super) healthy: u64,
 }
 
-/// The view. Read it under a lock, after [`View::follow`].
-#[derive(Debug, Default)]
+/// The view at one revision. Persistent maps share with the next one what a change does not touch.
+#[derive(Clone, Debug, Default)]
 pub(super) struct View {
     revision: Option<Revision>,
-    pub(super) services: BTreeMap<Place, ServiceRow>,
-    pub(super) aliases: BTreeMap<Place, ServiceRow>,
-    places: Map<Id, Place>,
-    pub(super) instances: Map<Id, InstanceRow>,
-    members: Map<Arc<str>, Members>,
-    pub(super) by_host: Map<Box<str>, BTreeSet<Id>>,
-    pub(super) by_label: Map<Box<str>, BTreeMap<Box<str>, BTreeSet<Id>>>,
-    census: Map<Box<str>, Census>,
+    services: OrdMap<Place, Arc<ServiceRow>>,
+    aliases: OrdMap<Place, Arc<ServiceRow>>,
+    places: OrdMap<Id, Place>,
+    instances: OrdMap<Id, Arc<InstanceRow>>,
+    members: OrdMap<Arc<str>, Members>,
+    pub(super) by_host: OrdMap<Arc<str>, OrdSet<Id>>,
+    pub(super) by_label: OrdMap<Arc<str>, OrdMap<Arc<str>, OrdSet<Id>>>,
+    census: OrdMap<Arc<str>, Census>,
 }
 
 fn key(namespace: &str, service: &str) -> String {
@@ -221,10 +223,10 @@ impl View {
         let place = row.place();
         self.places.insert(row.entity.id, place);
         if row.record.alias.is_some() {
-            self.aliases.insert(place, row);
+            self.aliases.insert(place, Arc::new(row));
         } else {
             self.census_of(&row.namespace).services += 1;
-            self.services.insert(place, row);
+            self.services.insert(place, Arc::new(row));
         }
     }
 
@@ -272,7 +274,10 @@ impl View {
         let record: InstanceRecord = records::read(entity);
         let key = key(namespace, &service);
         // Instances of one service share its names.
-        let mate = self.members.get(&*key).and_then(|members| members.ids.first());
+        let mate = self
+            .members
+            .get(&*key)
+            .and_then(|members| members.ids.get_min());
         let mate = mate.and_then(|mate| self.instances.get(mate));
         let names = mate.map(|one| (one.key.clone(), one.service.clone(), one.namespace.clone()));
         let fresh = || (key.as_str().into(), (&*service).into(), namespace.into());
@@ -294,17 +299,18 @@ impl View {
         let host = row.endpoint().host.as_str();
         self.by_host.entry(host.into()).or_default().insert(id);
         for (key, value) in &row.record.metadata {
-            let values = self.by_label.entry(key.clone()).or_default();
-            values.entry(value.clone()).or_default().insert(id);
+            let values = self.by_label.entry((&**key).into()).or_default();
+            let ids = values.entry((&**value).into()).or_default();
+            ids.insert(id);
         }
         let members = self.members.entry(row.key.clone()).or_default();
         members.ids.insert(id);
         self.census_of(&row.namespace).instances += 1;
         self.count(&row, true);
-        self.instances.insert(id, row);
+        self.instances.insert(id, Arc::new(row));
     }
 
-    fn remove_instance(&mut self, id: Id) -> Option<InstanceRow> {
+    fn remove_instance(&mut self, id: Id) -> Option<Arc<InstanceRow>> {
         let row = self.instances.remove(&id)?;
         self.count(&row, false);
         self.census_of(&row.namespace).instances -= 1;
@@ -315,12 +321,12 @@ impl View {
         });
         for (key, value) in &row.record.metadata {
             take_out(&mut self.by_label, key, |values| {
-                let emptied = values.get_mut(value).is_some_and(|ids| {
+                let emptied = values.get_mut(&**value).is_some_and(|ids| {
                     ids.remove(&id);
                     ids.is_empty()
                 });
                 if emptied {
-                    values.remove(value);
+                    values.remove(&**value);
                 }
                 values.is_empty()
             });
@@ -336,7 +342,11 @@ impl View {
     fn count(&mut self, row: &InstanceRow, add: bool) {
         let one = u64::from(row.counts());
         let change = |healthy: &mut u64| {
-            *healthy = if add { *healthy + one } else { healthy.saturating_sub(one) };
+            *healthy = if add {
+                *healthy + one
+            } else {
+                healthy.saturating_sub(one)
+            };
         };
         if let Some(members) = self.members.get_mut(&row.key) {
             members.stamp ^= row.stamp();
@@ -350,22 +360,40 @@ impl View {
         let Some(there) = beats.is_there(id, now) else {
             return;
         };
-        let is_new = |row: &&InstanceRow| row.healthy != there;
-        if self.instances.get(&id).filter(is_new).is_none() {
+        let Some(row) = self.instances.get(&id).filter(|row| row.healthy != there) else {
             return;
-        }
-        if let Some(mut row) = self.instances.remove(&id) {
-            self.count(&row, false);
-            row.healthy = there;
-            row.flips = row.flips.wrapping_add(1);
-            self.count(&row, true);
-            self.instances.insert(id, row);
-        }
+        };
+        let before = Arc::clone(row);
+        let mut row = InstanceRow::clone(&before);
+        row.healthy = there;
+        row.flips = row.flips.wrapping_add(1);
+        self.count(&before, false);
+        self.count(&row, true);
+        self.instances.insert(id, Arc::new(row));
     }
 
-    /// A service by its name; an alias is not one.
+    /// All services but aliases, in the order of lists.
+    pub(super) fn services(&self) -> impl ExactSizeIterator<Item = &ServiceRow> {
+        self.services.values().map(|row| &**row)
+    }
+
+    pub(super) fn aliases(&self) -> impl Iterator<Item = &ServiceRow> {
+        self.aliases.values().map(|row| &**row)
+    }
+
+    /// All instances, by the ids of their entities.
+    pub(super) fn instances(&self) -> impl ExactSizeIterator<Item = &InstanceRow> {
+        self.instances.values().map(|row| &**row)
+    }
+
+    pub(super) fn instance(&self, id: Id) -> Option<&InstanceRow> {
+        self.instances.get(&id).map(|row| &**row)
+    }
+
+    /// A service; an alias is not one.
     pub(super) fn service(&self, id: Id) -> Option<&ServiceRow> {
-        self.services.get(self.places.get(&id)?)
+        let row = self.services.get(self.places.get(&id)?);
+        row.map(|row| &**row)
     }
 
     pub(super) fn members(&self, namespace: &str, service: &str) -> Option<&Members> {
@@ -380,7 +408,7 @@ impl View {
     ) -> impl Iterator<Item = &InstanceRow> {
         let members = self.members(namespace, service);
         let ids = members.into_iter().flat_map(|members| &members.ids);
-        ids.filter_map(|id| self.instances.get(id))
+        ids.filter_map(|id| self.instance(*id))
     }
 
     pub(super) fn census(&self, namespace: &str) -> Census {
@@ -389,10 +417,11 @@ impl View {
 }
 
 /// Changes the value at `key`, and removes it where the change says that it is empty.
-fn take_out<K, V>(map: &mut Map<K, V>, key: &str, change: impl FnOnce(&mut V) -> bool)
-where
-    K: std::borrow::Borrow<str> + Eq + std::hash::Hash,
-{
+fn take_out<V: Clone>(
+    map: &mut OrdMap<Arc<str>, V>,
+    key: &str,
+    change: impl FnOnce(&mut V) -> bool,
+) {
     if map.get_mut(key).is_some_and(change) {
         map.remove(key);
     }
