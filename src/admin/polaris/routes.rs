@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::answer::{Failed, Reply};
 use super::call::{Area, Call};
 use super::{Polaris, aliases, client, codes, discover, instances, lists, namespaces, services};
-use crate::admin::problem::{Details, Reason};
+use crate::admin::problem::Details;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
@@ -176,9 +176,9 @@ async fn echo(request: Request, next: Next) -> Response {
 
 /// What the door says, in the dialect's words.
 pub fn refusal(details: &Details) -> Response {
-    let code = match details.reason {
-        Reason::TooMany => codes::API_RATE,
-        Reason::Unauthorized | Reason::Forbidden | Reason::Origin => codes::NOT_ALLOWED,
+    let code = match details.reason.status() {
+        StatusCode::TOO_MANY_REQUESTS => codes::API_RATE,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => codes::NOT_ALLOWED,
         _ => codes::EXCEPTION,
     };
     Reply::failed(&Failed::saying(code, details.detail.clone())).into_response()
