@@ -286,3 +286,31 @@ fn tokens_are_whole_named_once_and_never_shown() {
         assert!(line.contains(says) && !line.contains(secret), "{line}");
     }
 }
+
+#[test]
+fn an_open_polaris_dialect_is_refused() {
+    let open = "[polaris]\nlisten = \"[::]:8090\"\n";
+    assert!(mistake(open, &[]).contains("set polaris.password"));
+    for closed in [
+        "password = \"x\"",
+        "allow_unauthenticated = true",
+        "enabled = false",
+    ] {
+        assert!(
+            resolve(&format!("{open}{closed}\n"), &[]).is_ok(),
+            "{closed}"
+        );
+    }
+}
+
+#[test]
+fn accounts_have_a_name_and_a_password() {
+    let users = r#"
+        [polaris]
+        users = [{ name = "ann", password = "secret" }]
+    "#;
+    let settings = resolve(users, &[]).unwrap();
+    assert_eq!(settings.polaris.users[0].name, "ann");
+    let short = "[polaris]\nusers = [{ name = \"ann\" }]\n";
+    assert!(mistake(short, &[]).contains("password is missing"));
+}

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -196,13 +196,16 @@ impl Pool {
         if !self.heartbeats {
             return None;
         }
+        // The vain search took turns in a fixed number: by chance, or some would never have theirs.
+        let turn = self.turn.load(Ordering::Relaxed) as u64;
+        let turn = AtomicUsize::new(usize::try_from(hash::mix(turn)).unwrap_or_default());
         let nobody = Tried::default();
         let mut fields = [tried, &nobody].into_iter().map(|tried| View {
             endpoints: &self.endpoints,
             tried,
             now: None,
         });
-        fields.find_map(|view| self.picker.choose(key, &self.turn, &view))
+        fields.find_map(|view| self.picker.choose(key, &turn, &view))
     }
 
     fn is_healthy_enough(&self, now: Instant) -> bool {
@@ -634,5 +637,44 @@ mod tests {
             }
         });
         assert_eq!(in_flight(&first), [0, 0, 0]);
+    }
+
+    #[test]
+    fn an_absent_endpoint_is_picked_only_where_nobody_else_is_left() {
+        let live = Endpoints::new();
+        let policy = Policy {
+            heartbeats: true,
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(3), &live);
+        let gone = |port: u16, gone: bool| {
+            let id = Id::derived(&port.to_string());
+            let presence = live.presences().of(id);
+            presence.set(!gone);
+            presence
+        };
+        let ports = |pool: &Pool, tried: &Tried| -> HashSet<u16> {
+            let now = Instant::now();
+            let picked = (0..30).map(|_| pool.pick(0, tried, now).unwrap().addr().port());
+            picked.collect()
+        };
+        let _one = gone(1, true);
+        assert_eq!(ports(&pool, &Tried::default()), HashSet::from([2, 3]));
+        let again = Pool::build(&policy, members(3), &live);
+        assert_eq!(ports(&again, &Tried::default()), HashSet::from([2, 3]));
+        let _others = [gone(2, true), gone(3, true)];
+        assert_eq!(ports(&pool, &Tried::default()), HashSet::from([1, 2, 3]));
+        let mut tried = Tried::default();
+        tried.add(&pool.pick(0, &Tried::default(), Instant::now()).unwrap());
+        assert_eq!(ports(&pool, &tried).len(), 2, "those not tried go first");
+        let deaf = Pool::build(
+            &Policy {
+                heartbeats: false,
+                ..policy
+            },
+            members(3),
+            &live,
+        );
+        assert_eq!(ports(&deaf, &Tried::default()), HashSet::from([1, 2, 3]));
     }
 }

@@ -450,3 +450,64 @@ async fn what_others_made_is_seen_and_what_others_need_stays() {
     .await;
     assert_eq!(listed.body["amount"], 1);
 }
+
+/// Waits until the only instance of `s` is healthy or not, as asked.
+async fn until_healthy(port: &Router, wanted: bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let listed = call(
+            port,
+            "",
+            "GET",
+            "/naming/v1/instances?service=s",
+            &Value::Null,
+        )
+        .await;
+        if at(&listed.body, "instances.0.healthy") == wanted {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", listed.body);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_heartbeat_writes_nothing_and_a_restart_grants_a_grace() {
+    let registry = native::registry();
+    let start = || async {
+        let beats = Heartbeats::new(Presences::default());
+        let dialect = Polaris::new(registry.clone(), beats, Settings::default());
+        dialect.prepare().await.unwrap();
+        (router(dialect.clone()), tokio::spawn(dialect.keep_time()))
+    };
+    let (port, clock) = start().await;
+    let instance = json!({
+        "service": "s", "namespace": "n", "host": "10.0.0.1", "port": 1,
+        "health_check": {"type": 1, "heartbeat": {"ttl": 1}},
+    });
+    let registered = call(&port, "", "POST", "/v1/RegisterInstance", &instance).await;
+    assert_eq!(registered.status, 200);
+    let discover = json!({"type": "INSTANCE", "service": {"name": "s", "namespace": "n"}});
+    let revision = |port: Router| {
+        let discover = discover.clone();
+        async move {
+            let found = call(&port, "", "POST", "/v1/Discover", &discover).await;
+            at(&found.body, "service.revision")
+        }
+    };
+    let (written, told) = (registry.snapshot().revision(), revision(port.clone()).await);
+    until_healthy(&port, true).await;
+    until_healthy(&port, false).await;
+    assert_ne!(revision(port.clone()).await, told, "clients hear of it");
+    let (restarted, _) = start().await;
+    until_healthy(&restarted, true).await;
+    assert_eq!(
+        call(&port, "", "POST", "/v1/Heartbeat", &instance)
+            .await
+            .status,
+        200
+    );
+    until_healthy(&port, true).await;
+    assert_eq!(registry.snapshot().revision(), written);
+    clock.abort();
+}

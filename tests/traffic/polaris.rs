@@ -90,10 +90,10 @@ fn until_only(gateway: &Gateway, wanted: &[&str]) {
 fn instances_get_traffic_by_their_weights() {
     const REQUESTS: usize = 30_000;
     let gateway = exposing();
-    let origins = [("a", 50.0), ("b", 100.0), ("c", 150.0)];
+    let origins = [("a", 50_u16), ("b", 100), ("c", 150)];
     let origins = origins.map(|(name, weight)| (Origin::saying(name), name, weight));
     for (origin, _, weight) in &origins {
-        register(&gateway, origin, json!({"weight": *weight as u32}));
+        register(&gateway, origin, json!({"weight": weight}));
     }
     let clients = [(); 4].map(|()| {
         let mut client = gateway.client();
@@ -108,7 +108,7 @@ fn instances_get_traffic_by_their_weights() {
     let chi_squared: f64 = origins
         .iter()
         .map(|(_, name, weight)| {
-            let wanted = REQUESTS as f64 * weight / 300.0;
+            let wanted = REQUESTS as f64 * f64::from(*weight) / 300.0;
             (answers[*name] as f64 - wanted).powi(2) / wanted
         })
         .sum();

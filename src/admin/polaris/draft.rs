@@ -16,6 +16,8 @@ use crate::model::{
 pub(super) struct Draft {
     pub(super) snapshot: Snapshot,
     pub(super) changes: Vec<Change>,
+    /// Whether nothing follows the item under way: its last changes need not be seen by anybody here.
+    pub(super) is_last: bool,
     now: Timestamp,
 }
 
@@ -24,6 +26,7 @@ impl Draft {
         Self {
             snapshot: snapshot.clone(),
             changes: Vec::new(),
+            is_last: false,
             now: Timestamp::now(),
         }
     }
@@ -32,6 +35,15 @@ impl Draft {
     pub(super) fn add(&mut self, changes: Vec<Change>) -> Result<(), Failed> {
         let (next, _) = self.snapshot.with(&changes, self.now)?;
         self.snapshot = next;
+        self.changes.extend(changes);
+        Ok(())
+    }
+
+    /// The last changes of an item: where no other follows, the registry alone judges them.
+    pub(super) fn conclude(&mut self, changes: Vec<Change>) -> Result<(), Failed> {
+        if !self.is_last {
+            return self.add(changes);
+        }
         self.changes.extend(changes);
         Ok(())
     }

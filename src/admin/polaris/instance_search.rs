@@ -1,7 +1,6 @@
 //! Which instances a query of `GET /naming/v1/instances` means.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use imbl::OrdSet;
 
@@ -91,61 +90,61 @@ impl Filter {
 
     /// How many are meant, and the wanted ones of them: the last changed first.
     pub(super) fn find<'v>(&self, view: &'v View, page: Page) -> (usize, Vec<&'v InstanceRow>) {
-        let mut found: Vec<&InstanceRow> = match self.candidates(view) {
-            Some(ids) => {
-                let rows = ids.into_iter().filter_map(|id| view.instance(id));
-                rows.filter(|row| self.admits(row)).collect()
-            }
-            None => view.instances().filter(|row| self.admits(row)).collect(),
+        let Some(mut found) = self.indexed(view) else {
+            return page.of(view.instances().filter(|row| self.admits(row)));
         };
-        let amount = found.len();
-        let order = |row: &&InstanceRow| (Reverse(row.entity.updated_at), Reverse(row.entity.id));
-        let wanted = page.offset.saturating_add(page.limit);
-        if wanted < amount {
-            // Only what leads up to the page has to be in order.
-            found.select_nth_unstable_by_key(wanted, order);
-            found.truncate(wanted);
-        }
-        found.sort_unstable_by_key(order);
-        (amount, found.into_iter().skip(page.offset).collect())
+        found.retain(|row| self.admits(row));
+        found.sort_by_cached_key(|row| (Reverse(row.entity.updated_at), Reverse(row.entity.id)));
+        page.of(found.into_iter())
     }
 
-    /// Where an index knows better than to look at everything: a superset of those meant.
-    fn candidates(&self, view: &View) -> Option<Vec<Id>> {
-        let exact = |wanted: &Option<Wildcard>| match wanted {
-            Some(Wildcard::Exact(text)) => Some(text.clone()),
-            Some(Wildcard::Prefix(_) | Wildcard::Suffix(_) | Wildcard::Contains(_)) | None => None,
+    /// Where an index knows better than to look at everything: all that are meant, and more.
+    fn indexed<'v>(&self, view: &'v View) -> Option<Vec<&'v InstanceRow>> {
+        let rows = |ids: &OrdSet<Id>| -> Vec<&'v InstanceRow> {
+            ids.iter().filter_map(|id| view.instance(*id)).collect()
         };
-        if let Some(id) = exact(&self.id) {
-            let own = super::names::entity_id(&id);
-            return Some([own].into_iter().chain(id.parse().ok()).collect());
-        }
-        if let (Some(service), Some(namespace)) = (exact(&self.service), exact(&self.namespace)) {
-            let members = view.members(&namespace, &service);
-            return Some(
-                members
-                    .into_iter()
-                    .flat_map(|m| m.ids.iter().copied())
-                    .collect(),
-            );
+        if let Some(Wildcard::Exact(id)) = &self.id {
+            let own = [super::names::entity_id(id)]
+                .into_iter()
+                .chain(id.parse().ok());
+            return Some(own.filter_map(|id| view.instance(id)).collect());
         }
         if let Some(hosts) = &self.hosts {
             let ids = hosts
                 .iter()
                 .filter_map(|host| view.by_host.get(host.as_str()));
-            let ids: BTreeSet<Id> = ids.flatten().copied().collect();
-            return Some(ids.into_iter().collect());
+            let ids = ids.fold(OrdSet::new(), |all, ids| all.union(ids.clone()));
+            return Some(rows(&ids));
         }
-        let rarest = self.labels.iter().map(|(key, value)| {
+        if self.service.is_some() || self.namespace.is_some() {
+            return Some(self.of_services(view));
+        }
+        let labelled = self.labels.iter().map(|(key, value)| {
             let values = view.by_label.get(key.as_str());
             values.and_then(|values| values.get(value.as_str()))
         });
-        let rarest = rarest.min_by_key(|ids| ids.map_or(0, OrdSet::len))?;
-        Some(rarest.into_iter().flatten().copied().collect())
+        let rarest = labelled.min_by_key(|ids| ids.map_or(0, OrdSet::len))?;
+        Some(rarest.map_or_else(Vec::new, rows))
+    }
+
+    /// The instances of the services meant.
+    fn of_services<'v>(&self, view: &'v View) -> Vec<&'v InstanceRow> {
+        if let (Some(Wildcard::Exact(service)), Some(Wildcard::Exact(namespace))) =
+            (&self.service, &self.namespace)
+        {
+            return view.instances_of(namespace, service).collect();
+        }
+        let fits = |wanted: &Option<Wildcard>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.matches(text))
+        };
+        let admits = |namespace: &str, service: &str| {
+            fits(&self.namespace, namespace) && fits(&self.service, service)
+        };
+        view.instances_where(admits).collect()
     }
 
     fn admits(&self, row: &InstanceRow) -> bool {
-        let (record, endpoint) = (&row.record, row.endpoint());
+        let record = &row.record;
         let wild = |wanted: &Option<Wildcard>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.matches(text))
         };
@@ -160,17 +159,15 @@ impl Filter {
         self.healthy.is_none_or(|healthy| healthy == row.healthy)
             && self
                 .isolate
-                .is_none_or(|isolate| isolate == row.is_isolated())
-            && self
-                .port
-                .is_none_or(|port| port == u32::from(endpoint.port))
+                .is_none_or(|isolate| isolate == row.is_isolated)
+            && self.port.is_none_or(|port| port == u32::from(row.port))
             && self
                 .weight
-                .is_none_or(|weight| weight == u32::from(endpoint.weight))
+                .is_none_or(|weight| weight == u32::from(row.weight))
             && self
                 .hosts
                 .as_ref()
-                .is_none_or(|hosts| hosts.iter().any(|h| h == endpoint.host.as_str()))
+                .is_none_or(|hosts| hosts.iter().any(|h| **h == *row.host))
             && wild(&self.namespace, &row.namespace)
             && wild(&self.service, &row.service)
             && wild(&self.id, &row.id)

@@ -78,6 +78,7 @@ impl Polaris {
         let polaris = self.clone();
         let plan = move |draft: &mut Draft| {
             let settings = Arc::clone(&polaris.settings);
+            draft.is_last = requests.len() == 1;
             let context = Context {
                 caller: &caller,
                 settings: &settings,
@@ -312,7 +313,7 @@ fn put(draft: &mut Draft, pool: Id, entity: Entity, address: &Address) -> Result
     }
     let gone = other.map(Change::Delete);
     let put = Change::Put(Arc::new(entity));
-    draft.add(gone.into_iter().chain([put]).collect())
+    draft.conclude(gone.into_iter().chain([put]).collect())
 }
 
 /// The instance a request means: by its id, or by its four fields.
@@ -356,7 +357,7 @@ pub(super) fn delete_one(
     };
     let deleted = found.map_or(Ok(()), |entity| {
         permit_instance(&draft.snapshot, &entity, context.caller)?;
-        draft.delete([entity.at()])
+        draft.conclude(vec![Change::Delete(entity.at())])
     });
     match deleted {
         Ok(()) => Done::of(Ok(request.echo())),

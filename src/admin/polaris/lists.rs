@@ -75,7 +75,7 @@ fn service(view: &View, row: &ServiceRow, caller: &Caller) -> ServiceMessage {
 /// Its names and how many instances it has.
 fn counted(view: &View, row: &ServiceRow) -> ServiceMessage {
     let members = view.members(&row.namespace, &row.name);
-    let total = members.map_or(0, |members| members.ids.len() as u64);
+    let total = members.map_or(0, |members| members.rows.len() as u64);
     ServiceMessage {
         name: Some(row.name.to_string()),
         namespace: Some(row.namespace.to_string()),
@@ -147,23 +147,23 @@ fn instances_found(polaris: &Polaris, call: &Call) -> Result<BatchQueryResponse,
 
 /// An instance with everything that is stored of it.
 pub(super) fn instance(row: &InstanceRow) -> InstanceMessage {
-    let (record, endpoint) = (&row.record, row.endpoint());
+    let record = &row.record;
     let text = |text: &str| Some(text.to_owned());
     InstanceMessage {
         id: text(&row.id),
         service: text(&row.service),
         namespace: text(&row.namespace),
         vpc_id: text(&record.vpc_id),
-        host: text(endpoint.host.as_str()),
-        port: Some(endpoint.port.into()),
+        host: text(&row.host),
+        port: Some(row.port.into()),
         protocol: text(&record.protocol),
         version: text(&record.version),
         priority: Some(record.priority),
-        weight: Some(endpoint.weight.into()),
+        weight: Some(row.weight.into()),
         enable_health_check: Some(record.ttl.is_some()),
         health_check: record.ttl.map(HealthCheck::heartbeat),
         healthy: Some(row.healthy),
-        isolate: Some(row.is_isolated()),
+        isolate: Some(row.is_isolated),
         location: Some(record.location()),
         metadata: record.metadata.clone(),
         logic_set: text(&record.logic_set),

@@ -1,6 +1,10 @@
 //! Which services a query of `GET /naming/v1/services` means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdSet;
 
 use super::answer::Failed;
 use super::codes;
@@ -142,25 +146,47 @@ impl Filter {
         let ids = hosts
             .iter()
             .filter_map(|host| view.by_host.get(host.as_str()));
-        let mut keys = keys(view, ids.flatten());
+        let mut keys = keys(ids.flatten().filter_map(|id| view.instance(*id)));
         if let Some(ports) = &self.ports {
-            let on_port = |row: &InstanceRow| ports.contains(&row.endpoint().port);
+            let on_port = |row: &InstanceRow| ports.contains(&row.port);
             keys.retain(|(namespace, name)| view.instances_of(namespace, name).any(on_port));
         }
         keys
     }
 
-    /// Services with an instance that has all the labels.
+    /// Services with an instance that has all the labels, by way of the rarest.
     fn by_label<'v>(&self, view: &'v View) -> Option<BTreeSet<(&'v str, &'v str)>> {
-        let (key, value) = self.instance.first()?;
-        let values = view.by_label.get(key.as_str()).into_iter().flatten();
-        let values = values.filter(|(found, _)| value.matches(found));
-        let ids = values.flat_map(|(_, ids)| ids);
-        let has_all = |id: &&Id| {
-            let row = view.instance(**id);
-            row.is_some_and(|row| has_labels(row, &self.instance))
-        };
-        Some(keys(view, ids.filter(has_all)))
+        let labelled = self.instance.iter().map(|(key, value)| {
+            let sets = labelled(view, key, value);
+            let count: usize = sets.iter().map(|ids| ids.len()).sum();
+            (count, sets)
+        });
+        let (_, rarest) = labelled.min_by_key(|(count, _)| *count)?;
+        let rows = rarest
+            .into_iter()
+            .flatten()
+            .filter_map(|id| view.instance(*id));
+        Some(keys(rows.filter(|row| has_labels(row, &self.instance))))
+    }
+}
+
+/// The instances whose label has a value like that.
+fn labelled<'v>(view: &'v View, key: &str, value: &Wildcard) -> Vec<&'v OrdSet<Id>> {
+    let Some(values) = view.by_label.get(key) else {
+        return Vec::new();
+    };
+    match value {
+        Wildcard::Exact(text) => values.get(text.as_str()).into_iter().collect(),
+        Wildcard::Prefix(text) => {
+            let span = (Bound::Included(text.as_str()), Bound::Unbounded);
+            let from = values.range::<_, str>(span);
+            let like = from.take_while(|(found, _)| found.starts_with(text.as_str()));
+            like.map(|(_, ids)| ids).collect()
+        }
+        Wildcard::Suffix(_) | Wildcard::Contains(_) => {
+            let like = values.iter().filter(|(found, _)| value.matches(found));
+            like.map(|(_, ids)| ids).collect()
+        }
     }
 }
 
@@ -172,9 +198,12 @@ fn has_labels(row: &InstanceRow, wanted: &[(String, Wildcard)]) -> bool {
     wanted.iter().all(has)
 }
 
-fn keys<'v>(view: &'v View, ids: impl Iterator<Item = &'v Id>) -> BTreeSet<(&'v str, &'v str)> {
-    let rows = ids.filter_map(|id| view.instance(*id));
-    rows.map(|row| (&*row.namespace, &*row.service)).collect()
+/// The services of instances.
+fn keys<'v>(rows: impl Iterator<Item = &'v InstanceRow>) -> BTreeSet<(&'v str, &'v str)> {
+    // Instances of one service share the text of its name: its place in memory tells them apart.
+    let mut seen = HashSet::with_hasher(foldhash::fast::RandomState::default());
+    let first = rows.filter(|row| seen.insert(Arc::as_ptr(&row.service)));
+    first.map(|row| (&*row.namespace, &*row.service)).collect()
 }
 
 fn is_healthy(view: &View, row: &ServiceRow) -> bool {

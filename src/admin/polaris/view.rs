@@ -21,6 +21,9 @@ use crate::registry::Registry;
 /// A service in the order of lists: the last changed first, then by id.
 pub(super) type Place = (Reverse<Timestamp>, Id);
 
+/// An instance in the order of lists: the last changed first.
+pub(super) type Order = (Reverse<Timestamp>, Reverse<Id>);
+
 /// One service, or one alias.
 #[derive(Debug)]
 pub(super) struct ServiceRow {
@@ -71,6 +74,10 @@ pub(super) struct InstanceRow {
     pub(super) service: Arc<str>,
     pub(super) namespace: Arc<str>,
     key: Arc<str>,
+    pub(super) host: Arc<str>,
+    pub(super) port: u16,
+    pub(super) weight: u16,
+    pub(super) is_isolated: bool,
     pub(super) record: InstanceRecord,
     /// Whether it is there, as far as anybody knows.
     pub(super) healthy: bool,
@@ -79,19 +86,14 @@ pub(super) struct InstanceRow {
 }
 
 impl InstanceRow {
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        self.entity
-            .as_kind()
-            .expect("only endpoints become instances")
-    }
-
-    pub(super) fn is_isolated(&self) -> bool {
-        !self.endpoint().enabled
+    /// Where it stands in lists.
+    fn place(&self) -> Order {
+        (Reverse(self.entity.updated_at), Reverse(self.entity.id))
     }
 
     /// Counted as healthy: there, and not isolated.
     fn counts(&self) -> bool {
-        self.healthy && !self.is_isolated()
+        self.healthy && !self.is_isolated
     }
 
     /// Another number for every state the instance is in.
@@ -114,7 +116,7 @@ impl InstanceRow {
 /// The instances of one service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members {
-    pub(super) ids: OrdSet<Id>,
+    pub(super) rows: OrdMap<Id, Arc<InstanceRow>>,
     pub(super) healthy: u64,
     /// Of all states together, whatever their order.
     pub(super) stamp: u64,
@@ -136,6 +138,7 @@ pub(super) struct View {
     aliases: OrdMap<Place, Arc<ServiceRow>>,
     places: OrdMap<Id, Place>,
     instances: OrdMap<Id, Arc<InstanceRow>>,
+    order: OrdMap<Order, Arc<InstanceRow>>,
     members: OrdMap<Arc<str>, Members>,
     pub(super) by_host: OrdMap<Arc<str>, OrdSet<Id>>,
     pub(super) by_label: OrdMap<Arc<str>, OrdMap<Arc<str>, OrdSet<Id>>>,
@@ -155,16 +158,27 @@ impl View {
     /// Takes in what was written since the last time.
     pub(super) fn follow(&mut self, registry: &Registry, beats: &Heartbeats, now: Instant) {
         let snapshot = registry.snapshot();
-        if self.is_at(snapshot.revision()) {
-            return;
+        if !self.is_at(snapshot.revision()) {
+            let touched = self.revision.and_then(|seen| registry.touched_since(seen));
+            self.advance(&snapshot, touched.as_deref(), beats, now);
         }
-        match self.revision.and_then(|seen| registry.touched_since(seen)) {
+    }
+
+    /// Goes on to `snapshot`, by what was touched since; reads everything where nobody knows that.
+    fn advance(
+        &mut self,
+        snapshot: &Snapshot,
+        touched: Option<&[EntityRef]>,
+        beats: &Heartbeats,
+        now: Instant,
+    ) {
+        match touched {
             Some(touched) => {
                 for at in touched {
-                    self.take(&snapshot, at, beats, now);
+                    self.take(snapshot, *at, beats, now);
                 }
             }
-            None => self.begin(&snapshot, beats, now),
+            None => self.begin(snapshot, beats, now),
         }
         self.revision = Some(snapshot.revision());
     }
@@ -277,17 +291,25 @@ impl View {
         let mate = self
             .members
             .get(&*key)
-            .and_then(|members| members.ids.get_min());
-        let mate = mate.and_then(|mate| self.instances.get(mate));
+            .and_then(|members| members.rows.get_min());
+        let mate = mate.map(|(_, one)| one);
         let names = mate.map(|one| (one.key.clone(), one.service.clone(), one.namespace.clone()));
         let fresh = || (key.as_str().into(), (&*service).into(), namespace.into());
         let (key, service, namespace) = names.unwrap_or_else(fresh);
+        let endpoint: &Endpoint = entity.as_kind()?;
+        let host = endpoint.host.as_str();
+        let known = self.by_host.get_key_value(host);
+        let host = known.map_or_else(|| host.into(), |(host, _)| Arc::clone(host));
         Some(InstanceRow {
             entity: Arc::clone(entity),
             id: records::instance_id(entity, &record).into(),
             service,
             namespace,
             key,
+            host,
+            port: endpoint.port,
+            weight: endpoint.weight,
+            is_isolated: !endpoint.enabled,
             record,
             healthy: true,
             flips: 0,
@@ -296,26 +318,32 @@ impl View {
 
     fn insert_instance(&mut self, row: InstanceRow) {
         let id = row.entity.id;
-        let host = row.endpoint().host.as_str();
-        self.by_host.entry(host.into()).or_default().insert(id);
+        let hosts = self.by_host.entry(Arc::clone(&row.host));
+        hosts.or_default().insert(id);
         for (key, value) in &row.record.metadata {
             let values = self.by_label.entry((&**key).into()).or_default();
             let ids = values.entry((&**value).into()).or_default();
             ids.insert(id);
         }
-        let members = self.members.entry(row.key.clone()).or_default();
-        members.ids.insert(id);
         self.census_of(&row.namespace).instances += 1;
         self.count(&row, true);
-        self.instances.insert(id, Arc::new(row));
+        self.show(Arc::new(row));
+    }
+
+    /// Puts a row where lists find it; the sums are the caller's.
+    fn show(&mut self, row: Arc<InstanceRow>) {
+        let members = self.members.entry(row.key.clone()).or_default();
+        members.rows.insert(row.entity.id, Arc::clone(&row));
+        self.order.insert(row.place(), Arc::clone(&row));
+        self.instances.insert(row.entity.id, row);
     }
 
     fn remove_instance(&mut self, id: Id) -> Option<Arc<InstanceRow>> {
         let row = self.instances.remove(&id)?;
         self.count(&row, false);
         self.census_of(&row.namespace).instances -= 1;
-        let host = row.endpoint().host.as_str();
-        take_out(&mut self.by_host, host, |ids| {
+        self.order.remove(&row.place());
+        take_out(&mut self.by_host, &row.host, |ids| {
             ids.remove(&id);
             ids.is_empty()
         });
@@ -332,8 +360,8 @@ impl View {
             });
         }
         take_out(&mut self.members, &row.key, |members| {
-            members.ids.remove(&id);
-            members.ids.is_empty()
+            members.rows.remove(&id);
+            members.rows.is_empty()
         });
         Some(row)
     }
@@ -348,10 +376,9 @@ impl View {
                 healthy.saturating_sub(one)
             };
         };
-        if let Some(members) = self.members.get_mut(&row.key) {
-            members.stamp ^= row.stamp();
-            change(&mut members.healthy);
-        }
+        let members = self.members.entry(row.key.clone()).or_default();
+        members.stamp ^= row.stamp();
+        change(&mut members.healthy);
         change(&mut self.census_of(&row.namespace).healthy);
     }
 
@@ -369,7 +396,7 @@ impl View {
         row.flips = row.flips.wrapping_add(1);
         self.count(&before, false);
         self.count(&row, true);
-        self.instances.insert(id, Arc::new(row));
+        self.show(Arc::new(row));
     }
 
     /// All services but aliases, in the order of lists.
@@ -381,9 +408,22 @@ impl View {
         self.aliases.values().map(|row| &**row)
     }
 
-    /// All instances, by the ids of their entities.
+    /// All instances, in the order of lists.
     pub(super) fn instances(&self) -> impl ExactSizeIterator<Item = &InstanceRow> {
-        self.instances.values().map(|row| &**row)
+        self.order.values().map(|row| &**row)
+    }
+
+    /// The instances of services that `admits`, which is asked for namespace and name.
+    pub(super) fn instances_where(
+        &self,
+        admits: impl Fn(&str, &str) -> bool,
+    ) -> impl Iterator<Item = &InstanceRow> {
+        let admitted = move |(key, _): &(&Arc<str>, &Members)| {
+            key.split_once('\0')
+                .is_some_and(|(namespace, name)| admits(namespace, name))
+        };
+        let members = self.members.iter().filter(admitted);
+        members.flat_map(|(_, members)| members.rows.values().map(|row| &**row))
     }
 
     pub(super) fn instance(&self, id: Id) -> Option<&InstanceRow> {
@@ -406,9 +446,8 @@ impl View {
         namespace: &str,
         service: &str,
     ) -> impl Iterator<Item = &InstanceRow> {
-        let members = self.members(namespace, service);
-        let ids = members.into_iter().flat_map(|members| &members.ids);
-        ids.filter_map(|id| self.instance(*id))
+        let members = self.members(namespace, service).into_iter();
+        members.flat_map(|members| members.rows.values().map(|row| &**row))
     }
 
     pub(super) fn census(&self, namespace: &str) -> Census {
@@ -424,5 +463,153 @@ fn take_out<V: Clone>(
 ) {
     if map.get_mut(key).is_some_and(change) {
         map.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::names::pool_name;
+    use super::*;
+    use crate::model::{Change, Name, Protocol};
+    use crate::upstream::Presences;
+
+    /// What a view shows, in an order of its own.
+    fn shown(view: &View) -> String {
+        let services: Vec<_> = view
+            .services()
+            .map(|row| (&*row.namespace, &*row.name))
+            .collect();
+        let instance = |row: &InstanceRow| {
+            (
+                row.entity.id,
+                row.service.to_string(),
+                row.healthy,
+                row.is_isolated,
+            )
+        };
+        let instances: Vec<_> = view.instances().map(instance).collect();
+        let members: Vec<_> = view
+            .members
+            .iter()
+            .map(|(key, members)| {
+                (
+                    key.clone(),
+                    members.rows.len(),
+                    members.healthy,
+                    members.stamp,
+                )
+            })
+            .collect();
+        let census: Vec<_> = view
+            .census
+            .iter()
+            .filter(|(_, census)| **census != Census::default())
+            .collect();
+        format!(
+            "{services:?} {instances:?} {members:?} {:?} {:?} {census:?}",
+            view.by_host, view.by_label
+        )
+    }
+
+    fn ids(n: u8) -> Id {
+        Id::derived(&n.to_string())
+    }
+
+    fn namespace(n: u8) -> Name {
+        ["default", "other"][usize::from(n % 2)].parse().unwrap()
+    }
+
+    fn service(n: u8, label: u8) -> Entity {
+        let service = Service {
+            namespace: namespace(n).into(),
+            name: Some(format!("s{n}").parse().unwrap()),
+            ..Service::at(Protocol::Http, "h".parse().unwrap(), 80)
+        };
+        let mut entity = Entity::new(ids(n), service);
+        let mut record = ServiceRecord::default();
+        record.metadata.insert("k".into(), label.to_string().into());
+        records::write(&mut entity, &record);
+        entity
+    }
+
+    fn pool(n: u8, is_named_well: bool) -> Entity {
+        let name = match is_named_well {
+            true => pool_name(namespace(n).as_str(), &format!("s{n}")),
+            false => format!("p{n}"),
+        };
+        let mut pool = Pool::named(name.parse().unwrap());
+        pool.namespace = namespace(n).into();
+        Entity::new(ids(n), pool)
+    }
+
+    fn endpoint(n: u8, of: u8, state: u8) -> Entity {
+        let endpoint = Endpoint {
+            pool: ids(of),
+            host: format!("10.0.0.{}", n % 3).parse().unwrap(),
+            port: u16::from(n) + 1,
+            weight: 1,
+            enabled: !state.is_multiple_of(4),
+        };
+        let mut entity = Entity::new(ids(n), endpoint);
+        let mut record = InstanceRecord {
+            healthy: !state.is_multiple_of(3),
+            ttl: state.is_multiple_of(5).then_some(60),
+            ..InstanceRecord::default()
+        };
+        record
+            .metadata
+            .insert("v".into(), (state % 2).to_string().into());
+        records::write(&mut entity, &record);
+        entity
+    }
+
+    fn change(what: u8, n: u8, other: u8, state: u8) -> Change {
+        let put = |entity: Entity| Change::Put(Arc::new(entity));
+        match what {
+            0 => put(service(n, state)),
+            1 => put(pool(n, !state.is_multiple_of(4))),
+            2 | 3 => put(endpoint(n, other, state)),
+            4 => Change::Delete(EntityRef {
+                kind: Kind::Service,
+                id: ids(n),
+            }),
+            5 => Change::Delete(EntityRef {
+                kind: Kind::Pool,
+                id: ids(n),
+            }),
+            _ => Change::Delete(EntityRef {
+                kind: Kind::Endpoint,
+                id: ids(n),
+            }),
+        }
+    }
+
+    proptest! {
+        /// A view that followed every change shows what one shows that begins now.
+        #[test]
+        fn following_comes_to_what_beginning_shows(
+            steps in proptest::collection::vec((0_u8..7, 0_u8..6, 0_u8..6, any::<u8>()), 1..60),
+        ) {
+            let beats = Heartbeats::new(Presences::default());
+            let now = Instant::now();
+            let other = super::super::draft::namespace(namespace(1), "", "");
+            let created = [Change::Create(Arc::new(other))];
+            let (mut snapshot, _) = Snapshot::empty().with(&created, Timestamp(1)).unwrap();
+            let mut view = View::default();
+            view.advance(&snapshot, None, &beats, now);
+            for (step, (what, n, other, state)) in (2..).zip(steps) {
+                let changes = [change(what, n, other, state)];
+                let Ok((next, touched)) = snapshot.with(&changes, Timestamp(step)) else {
+                    continue;
+                };
+                snapshot = next;
+                view.advance(&snapshot, Some(&touched), &beats, now);
+                let mut fresh = View::default();
+                fresh.advance(&snapshot, None, &beats, now);
+                prop_assert_eq!(shown(&view), shown(&fresh));
+            }
+        }
     }
 }
