@@ -107,7 +107,13 @@ impl Pool {
             .collect();
         Self {
             owner: policy.owner,
-            picker: Picker::build(policy.algorithm, endpoints.iter().map(candidate).collect()),
+            picker: Picker::build(
+                policy.algorithm,
+                endpoints
+                    .iter()
+                    .map(|one| candidate(one, policy.algorithm))
+                    .collect(),
+            ),
             endpoints,
             checks,
             turn: live.turn(policy.owner),
@@ -242,11 +248,14 @@ fn endpoint(
     }
 }
 
-fn candidate(endpoint: &Arc<Endpoint>) -> Candidate {
-    Candidate {
-        weight: endpoint.weight,
-        seed: hash::seed(&endpoint.host, endpoint.addr),
-    }
+fn candidate(endpoint: &Arc<Endpoint>, algorithm: Algorithm) -> Candidate {
+    // Other algorithms take no notice of it, and it costs more than all the rest.
+    let seed = match algorithm {
+        Algorithm::ConsistentHashing => hash::seed(&endpoint.host, endpoint.addr),
+        Algorithm::RoundRobin | Algorithm::LeastConnections | Algorithm::Random => 0,
+    };
+    let weight = endpoint.weight;
+    Candidate { weight, seed }
 }
 
 /// The endpoints as one pick sees them.

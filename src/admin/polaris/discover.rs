@@ -12,8 +12,9 @@ use super::lists::instance;
 use super::names::digits;
 use super::records::{self, NamespaceRecord, ServiceRecord};
 use super::requests::ServiceRequest;
+use super::rows::{InstanceRow, ServiceRow};
 use super::services::{find, target_of};
-use super::view::{InstanceRow, ServiceRow, View};
+use super::view::View;
 use super::wire::{DiscoverResponse, InstanceMessage, ServiceMessage};
 use crate::model::{Entity, Id, Kind, NamespaceRef, Service, Snapshot};
 
@@ -181,7 +182,7 @@ fn instances(
         true => (codes::NO_CHANGE, Vec::new()),
         false => {
             let all = view.instances_of(&row.namespace, &row.name);
-            let wanted = all.filter(|row| row.healthy || !only_healthy);
+            let wanted = all.filter(|row| row.is_healthy() || !only_healthy);
             (codes::SUCCESS, wanted.map(discovered).collect())
         }
     };

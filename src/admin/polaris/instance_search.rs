@@ -1,14 +1,12 @@
 //! Which instances a query of `GET /naming/v1/instances` means.
 
-use std::cmp::Reverse;
-
-use imbl::OrdSet;
+use std::collections::BTreeSet;
 
 use super::answer::Failed;
 use super::codes;
+use super::rows::InstanceRow;
 use super::search::{Page, Parameters, Wildcard, flag};
-use super::view::{InstanceRow, View};
-use crate::model::Id;
+use super::view::View;
 
 const ALLOWED: &[&str] = &[
     "id",
@@ -94,15 +92,12 @@ impl Filter {
             return page.of(view.instances().filter(|row| self.admits(row)));
         };
         found.retain(|row| self.admits(row));
-        found.sort_by_cached_key(|row| (Reverse(row.entity.updated_at), Reverse(row.entity.id)));
+        found.sort_unstable_by_key(|row| row.place());
         page.of(found.into_iter())
     }
 
     /// Where an index knows better than to look at everything: all that are meant, and more.
     fn indexed<'v>(&self, view: &'v View) -> Option<Vec<&'v InstanceRow>> {
-        let rows = |ids: &OrdSet<Id>| -> Vec<&'v InstanceRow> {
-            ids.iter().filter_map(|id| view.instance(*id)).collect()
-        };
         if let Some(Wildcard::Exact(id)) = &self.id {
             let own = [super::names::entity_id(id)]
                 .into_iter()
@@ -110,21 +105,24 @@ impl Filter {
             return Some(own.filter_map(|id| view.instance(id)).collect());
         }
         if let Some(hosts) = &self.hosts {
-            let ids = hosts
-                .iter()
-                .filter_map(|host| view.by_host.get(host.as_str()));
-            let ids = ids.fold(OrdSet::new(), |all, ids| all.union(ids.clone()));
-            return Some(rows(&ids));
+            let hosts: BTreeSet<_> = hosts.iter().collect();
+            return Some(
+                hosts
+                    .into_iter()
+                    .flat_map(|host| view.on_host(host))
+                    .collect(),
+            );
         }
         if self.service.is_some() || self.namespace.is_some() {
             return Some(self.of_services(view));
         }
         let labelled = self.labels.iter().map(|(key, value)| {
-            let values = view.by_label.get(key.as_str());
-            values.and_then(|values| values.get(value.as_str()))
+            let rows = view
+                .labelled(key, value)
+                .take_while(|(found, _)| found == value);
+            rows.map(|(_, row)| row).collect::<Vec<_>>()
         });
-        let rarest = labelled.min_by_key(|ids| ids.map_or(0, OrdSet::len))?;
-        Some(rarest.map_or_else(Vec::new, rows))
+        labelled.min_by_key(Vec::len)
     }
 
     /// The instances of the services meant.
@@ -156,7 +154,8 @@ impl Filter {
             found.is_some_and(|found| **found == **value)
         };
         let [region, zone, campus] = &self.location;
-        self.healthy.is_none_or(|healthy| healthy == row.healthy)
+        self.healthy
+            .is_none_or(|healthy| healthy == row.is_healthy())
             && self
                 .isolate
                 .is_none_or(|isolate| isolate == row.is_isolated)

@@ -8,8 +8,9 @@ use super::answer::{Failed, Reply};
 use super::call::Call;
 use super::codes;
 use super::names::digits;
+use super::rows::{InstanceRow, ServiceRow};
 use super::search::Page;
-use super::view::{InstanceRow, ServiceRow, View};
+use super::view::View;
 use super::wire::{
     BatchQueryResponse, HealthCheck, InstanceLabels, InstanceMessage, Response, ServiceMessage,
     Values,
@@ -162,7 +163,7 @@ pub(super) fn instance(row: &InstanceRow) -> InstanceMessage {
         weight: Some(row.weight.into()),
         enable_health_check: Some(record.ttl.is_some()),
         health_check: record.ttl.map(HealthCheck::heartbeat),
-        healthy: Some(row.healthy),
+        healthy: Some(row.is_healthy()),
         isolate: Some(row.is_isolated),
         location: Some(record.location()),
         metadata: record.metadata.clone(),

@@ -40,6 +40,7 @@ mod namespaces;
 mod records;
 mod requests;
 mod routes;
+mod rows;
 mod search;
 mod service_search;
 mod services;

@@ -1,16 +1,14 @@
 //! Which services a query of `GET /naming/v1/services` means.
 
-use std::collections::{BTreeSet, HashSet};
-use std::ops::Bound;
-use std::sync::Arc;
+use std::collections::HashSet;
 
-use imbl::OrdSet;
+use foldhash::fast::RandomState;
 
 use super::answer::Failed;
 use super::codes;
+use super::rows::{InstanceRow, ServiceRow};
 use super::search::{Parameters, Wildcard};
-use super::view::{InstanceRow, ServiceRow, View};
-use crate::model::Id;
+use super::view::View;
 
 const ALLOWED: &[&str] = &[
     "name",
@@ -87,10 +85,8 @@ impl Filter {
     /// The services meant, in the order of lists.
     pub(super) fn find<'v>(&'v self, view: &'v View) -> impl Iterator<Item = &'v ServiceRow> {
         let through = self.through_instances(view);
-        let has_instance = move |row: &&ServiceRow| {
-            let key = (&*row.namespace, &*row.name);
-            through.as_ref().is_none_or(|keys| keys.contains(&key))
-        };
+        let has_instance =
+            move |row: &&ServiceRow| through.as_ref().is_none_or(|keys| keys.contains(&*row.key));
         let rows = view.services();
         rows.filter(|row| self.admits(row))
             .filter(has_instance)
@@ -131,63 +127,60 @@ impl Filter {
             })
     }
 
-    /// The services that instances lead to; `None` where instances do not matter.
-    fn through_instances<'v>(&self, view: &'v View) -> Option<BTreeSet<(&'v str, &'v str)>> {
+    /// The keys of the services that instances lead to; `None` where instances do not matter.
+    fn through_instances<'v>(&self, view: &'v View) -> Option<Keys<'v>> {
         let by_host = self.hosts.as_ref().map(|hosts| self.by_host(view, hosts));
-        let by_label = self.by_label(view);
-        match (by_host, by_label) {
-            (Some(one), Some(other)) => Some(one.intersection(&other).copied().collect()),
+        match (by_host, self.by_label(view)) {
+            (Some(mut one), Some(other)) => {
+                one.retain(|key| other.contains(key));
+                Some(one)
+            }
             (one, other) => one.or(other),
         }
     }
 
     /// Services with an instance on one of the hosts and, perhaps another, on one of the ports.
-    fn by_host<'v>(&self, view: &'v View, hosts: &[String]) -> BTreeSet<(&'v str, &'v str)> {
-        let ids = hosts
-            .iter()
-            .filter_map(|host| view.by_host.get(host.as_str()));
-        let mut keys = keys(ids.flatten().filter_map(|id| view.instance(*id)));
-        if let Some(ports) = &self.ports {
-            let on_port = |row: &InstanceRow| ports.contains(&row.port);
-            keys.retain(|(namespace, name)| view.instances_of(namespace, name).any(on_port));
-        }
-        keys
+    fn by_host<'v>(&self, view: &'v View, hosts: &[String]) -> Keys<'v> {
+        let rows = hosts.iter().flat_map(|host| view.on_host(host));
+        let found: Vec<_> = rows.collect();
+        let Some(ports) = &self.ports else {
+            return keys(found.into_iter());
+        };
+        let has_port = |row: &&InstanceRow| {
+            let mut mates = view.instances_of(&row.namespace, &row.service);
+            mates.any(|mate| ports.contains(&mate.port))
+        };
+        keys(found.into_iter().filter(has_port))
     }
 
     /// Services with an instance that has all the labels, by way of the rarest.
-    fn by_label<'v>(&self, view: &'v View) -> Option<BTreeSet<(&'v str, &'v str)>> {
-        let labelled = self.instance.iter().map(|(key, value)| {
-            let sets = labelled(view, key, value);
-            let count: usize = sets.iter().map(|ids| ids.len()).sum();
-            (count, sets)
-        });
-        let (_, rarest) = labelled.min_by_key(|(count, _)| *count)?;
-        let rows = rarest
-            .into_iter()
-            .flatten()
-            .filter_map(|id| view.instance(*id));
+    fn by_label<'v>(&self, view: &'v View) -> Option<Keys<'v>> {
+        let each = self.instance.iter();
+        let rarest = each
+            .map(|(key, value)| labelled(view, key, value))
+            .min_by_key(Vec::len)?;
+        let rows = rarest.into_iter();
         Some(keys(rows.filter(|row| has_labels(row, &self.instance))))
     }
 }
 
+/// Keys of services.
+type Keys<'v> = HashSet<&'v str, RandomState>;
+
+fn keys<'v>(rows: impl Iterator<Item = &'v InstanceRow>) -> Keys<'v> {
+    rows.map(|row| &*row.key).collect()
+}
+
 /// The instances whose label has a value like that.
-fn labelled<'v>(view: &'v View, key: &str, value: &Wildcard) -> Vec<&'v OrdSet<Id>> {
-    let Some(values) = view.by_label.get(key) else {
-        return Vec::new();
+fn labelled<'v>(view: &'v View, key: &str, value: &Wildcard) -> Vec<&'v InstanceRow> {
+    let begins = match value {
+        Wildcard::Exact(text) | Wildcard::Prefix(text) => text,
+        Wildcard::Suffix(_) | Wildcard::Contains(_) => "",
     };
-    match value {
-        Wildcard::Exact(text) => values.get(text.as_str()).into_iter().collect(),
-        Wildcard::Prefix(text) => {
-            let span = (Bound::Included(text.as_str()), Bound::Unbounded);
-            let from = values.range::<_, str>(span);
-            let like = from.take_while(|(found, _)| found.starts_with(text.as_str()));
-            like.map(|(_, ids)| ids).collect()
-        }
-        Wildcard::Suffix(_) | Wildcard::Contains(_) => {
-            let like = values.iter().filter(|(found, _)| value.matches(found));
-            like.map(|(_, ids)| ids).collect()
-        }
-    }
+    let like = view
+        .labelled(key, begins)
+        .filter(|(found, _)| value.matches(found));
+    like.map(|(_, row)| row).collect()
 }
 
 fn has_labels(row: &InstanceRow, wanted: &[(String, Wildcard)]) -> bool {
@@ -196,14 +189,6 @@ fn has_labels(row: &InstanceRow, wanted: &[(String, Wildcard)]) -> bool {
         found.is_some_and(|found| value.matches(found))
     };
     wanted.iter().all(has)
-}
-
-/// The services of instances.
-fn keys<'v>(rows: impl Iterator<Item = &'v InstanceRow>) -> BTreeSet<(&'v str, &'v str)> {
-    // Instances of one service share the text of its name: its place in memory tells them apart.
-    let mut seen = HashSet::with_hasher(foldhash::fast::RandomState::default());
-    let first = rows.filter(|row| seen.insert(Arc::as_ptr(&row.service)));
-    first.map(|row| (&*row.namespace, &*row.service)).collect()
 }
 
 fn is_healthy(view: &View, row: &ServiceRow) -> bool {

@@ -3,115 +3,17 @@
 //!
 //! The snapshot stays the truth; this repeats nothing but where to look, and adds who is there.
 
-use std::cmp::Reverse;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Instant;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 
 use super::heartbeat::Heartbeats;
-use super::names::{digits, service_of};
-use super::records::{self, InstanceRecord, ServiceRecord};
-use crate::model::{
-    Endpoint, Entity, EntityRef, Id, Kind, Pool, Revision, Service, Snapshot, Timestamp,
-};
+use super::names::service_of;
+use super::records::{self, InstanceRecord};
+use super::rows::{InstanceRow, Order, Place, Pulse, ServiceRow, key};
+use crate::model::{Endpoint, EntityRef, Id, Kind, Pool, Revision, Snapshot};
 use crate::registry::Registry;
-
-/// A service in the order of lists: the last changed first, then by id.
-pub(super) type Place = (Reverse<Timestamp>, Id);
-
-/// An instance in the order of lists: the last changed first.
-pub(super) type Order = (Reverse<Timestamp>, Reverse<Id>);
-
-/// One service, or one alias.
-#[derive(Debug)]
-pub(super) struct ServiceRow {
-    pub(super) entity: Arc<Entity>,
-    pub(super) namespace: Box<str>,
-    pub(super) name: Box<str>,
-    /// In lower case, for searches that take no notice of it.
-    pub(super) namespace_folded: Box<str>,
-    pub(super) name_folded: Box<str>,
-    pub(super) business_folded: Box<str>,
-    pub(super) record: ServiceRecord,
-}
-
-impl ServiceRow {
-    fn of(entity: &Arc<Entity>) -> Option<Self> {
-        let service = entity.as_kind::<Service>()?;
-        let (namespace, name) = (service.namespace.as_str(), service.name.as_ref()?.as_str());
-        let record: ServiceRecord = records::read(entity);
-        Some(Self {
-            entity: Arc::clone(entity),
-            namespace: namespace.into(),
-            name: name.into(),
-            namespace_folded: namespace.to_lowercase().into(),
-            name_folded: name.to_lowercase().into(),
-            business_folded: record.business.to_lowercase().into(),
-            record,
-        })
-    }
-
-    fn place(&self) -> Place {
-        (Reverse(self.entity.updated_at), self.entity.id)
-    }
-
-    /// Of the service alone: changes with its metadata.
-    pub(super) fn revision(&self) -> String {
-        match &*self.record.revision {
-            "" => digits(self.entity.id),
-            revision => revision.to_owned(),
-        }
-    }
-}
-
-/// One instance.
-#[derive(Clone, Debug)]
-pub(super) struct InstanceRow {
-    pub(super) entity: Arc<Entity>,
-    pub(super) id: Box<str>,
-    pub(super) service: Arc<str>,
-    pub(super) namespace: Arc<str>,
-    key: Arc<str>,
-    pub(super) host: Arc<str>,
-    pub(super) port: u16,
-    pub(super) weight: u16,
-    pub(super) is_isolated: bool,
-    pub(super) record: InstanceRecord,
-    /// Whether it is there, as far as anybody knows.
-    pub(super) healthy: bool,
-    /// How often that changed while this process runs.
-    flips: u32,
-}
-
-impl InstanceRow {
-    /// Where it stands in lists.
-    fn place(&self) -> Order {
-        (Reverse(self.entity.updated_at), Reverse(self.entity.id))
-    }
-
-    /// Counted as healthy: there, and not isolated.
-    fn counts(&self) -> bool {
-        self.healthy && !self.is_isolated
-    }
-
-    /// Another number for every state the instance is in.
-    fn stamp(&self) -> u64 {
-        let state = (
-            self.entity.id,
-            self.entity.revision,
-            self.flips,
-            self.healthy,
-        );
-        foldhash::quality::FixedState::default().hash_one(state)
-    }
-
-    pub(super) fn revision(&self) -> String {
-        let words = format!("{} {} {}", self.entity.id, self.entity.revision, self.flips);
-        digits(Id::derived(&words))
-    }
-}
 
 /// The instances of one service.
 #[derive(Clone, Debug, Default)]
@@ -140,13 +42,10 @@ pub(super) struct View {
     instances: OrdMap<Id, Arc<InstanceRow>>,
     order: OrdMap<Order, Arc<InstanceRow>>,
     members: OrdMap<Arc<str>, Members>,
-    pub(super) by_host: OrdMap<Arc<str>, OrdSet<Id>>,
-    pub(super) by_label: OrdMap<Arc<str>, OrdMap<Arc<str>, OrdSet<Id>>>,
+    by_host: OrdMap<(Arc<str>, Id), Arc<InstanceRow>>,
+    /// By a label's key and value.
+    by_label: OrdMap<(Arc<str>, Arc<str>, Id), Arc<InstanceRow>>,
     census: OrdMap<Arc<str>, Census>,
-}
-
-fn key(namespace: &str, service: &str) -> String {
-    format!("{namespace}\0{service}")
 }
 
 impl View {
@@ -266,8 +165,7 @@ impl View {
             }
             return;
         };
-        row.flips = before.map_or(0, |before| before.flips);
-        row.healthy = match row.record.ttl {
+        let there = match row.record.ttl {
             Some(ttl) => {
                 beats.watch(id, ttl, row.record.healthy, now);
                 beats.is_there(id, now).unwrap_or(true)
@@ -277,6 +175,7 @@ impl View {
                 row.record.healthy
             }
         };
+        row.pulse = Pulse::after(before.as_ref().map(|before| &before.pulse), there);
         self.insert_instance(row);
     }
 
@@ -298,10 +197,13 @@ impl View {
         let (key, service, namespace) = names.unwrap_or_else(fresh);
         let endpoint: &Endpoint = entity.as_kind()?;
         let host = endpoint.host.as_str();
-        let known = self.by_host.get_key_value(host);
-        let host = known.map_or_else(|| host.into(), |(host, _)| Arc::clone(host));
+        let host = self
+            .on_host(host)
+            .next()
+            .map_or_else(|| host.into(), |one| one.host.clone());
         Some(InstanceRow {
             entity: Arc::clone(entity),
+            updated_at: entity.updated_at,
             id: records::instance_id(entity, &record).into(),
             service,
             namespace,
@@ -310,32 +212,36 @@ impl View {
             port: endpoint.port,
             weight: endpoint.weight,
             is_isolated: !endpoint.enabled,
+            pulse: Pulse::default(),
             record,
-            healthy: true,
-            flips: 0,
         })
     }
 
     fn insert_instance(&mut self, row: InstanceRow) {
+        let row = Arc::new(row);
         let id = row.entity.id;
-        let hosts = self.by_host.entry(Arc::clone(&row.host));
-        hosts.or_default().insert(id);
+        let members = self.members.entry(row.key.clone()).or_default();
+        members.rows.insert(id, Arc::clone(&row));
+        self.by_host
+            .insert((row.host.clone(), id), Arc::clone(&row));
         for (key, value) in &row.record.metadata {
-            let values = self.by_label.entry((&**key).into()).or_default();
-            let ids = values.entry((&**value).into()).or_default();
-            ids.insert(id);
+            let key = self.label_key(key);
+            let label = (key, (&**value).into(), id);
+            self.by_label.insert(label, Arc::clone(&row));
         }
+        self.order.insert(row.place(), Arc::clone(&row));
         self.census_of(&row.namespace).instances += 1;
         self.count(&row, true);
-        self.show(Arc::new(row));
+        self.instances.insert(id, row);
     }
 
-    /// Puts a row where lists find it; the sums are the caller's.
-    fn show(&mut self, row: Arc<InstanceRow>) {
-        let members = self.members.entry(row.key.clone()).or_default();
-        members.rows.insert(row.entity.id, Arc::clone(&row));
-        self.order.insert(row.place(), Arc::clone(&row));
-        self.instances.insert(row.entity.id, row);
+    /// A label's key, as others have it already.
+    fn label_key(&self, key: &str) -> Arc<str> {
+        let key: Arc<str> = key.into();
+        let from = (Arc::clone(&key), Arc::from(""), Id::MIN);
+        let next = self.by_label.range(from..).next();
+        let same = next.filter(|((known, ..), _)| *known == key);
+        same.map_or(key, |((known, ..), _)| Arc::clone(known))
     }
 
     fn remove_instance(&mut self, id: Id) -> Option<Arc<InstanceRow>> {
@@ -343,26 +249,18 @@ impl View {
         self.count(&row, false);
         self.census_of(&row.namespace).instances -= 1;
         self.order.remove(&row.place());
-        take_out(&mut self.by_host, &row.host, |ids| {
-            ids.remove(&id);
-            ids.is_empty()
-        });
+        self.by_host.remove(&(row.host.clone(), id));
         for (key, value) in &row.record.metadata {
-            take_out(&mut self.by_label, key, |values| {
-                let emptied = values.get_mut(&**value).is_some_and(|ids| {
-                    ids.remove(&id);
-                    ids.is_empty()
-                });
-                if emptied {
-                    values.remove(&**value);
-                }
-                values.is_empty()
-            });
+            self.by_label
+                .remove(&((&**key).into(), (&**value).into(), id));
         }
-        take_out(&mut self.members, &row.key, |members| {
+        let emptied = self.members.get_mut(&*row.key).is_some_and(|members| {
             members.rows.remove(&id);
             members.rows.is_empty()
         });
+        if emptied {
+            self.members.remove(&*row.key);
+        }
         Some(row)
     }
 
@@ -387,16 +285,12 @@ impl View {
         let Some(there) = beats.is_there(id, now) else {
             return;
         };
-        let Some(row) = self.instances.get(&id).filter(|row| row.healthy != there) else {
-            return;
-        };
-        let before = Arc::clone(row);
-        let mut row = InstanceRow::clone(&before);
-        row.healthy = there;
-        row.flips = row.flips.wrapping_add(1);
-        self.count(&before, false);
-        self.count(&row, true);
-        self.show(Arc::new(row));
+        let row = self.instances.get(&id).map(Arc::clone);
+        if let Some(row) = row.filter(|row| row.is_healthy() != there) {
+            self.count(&row, false);
+            row.pulse.flip();
+            self.count(&row, true);
+        }
     }
 
     /// All services but aliases, in the order of lists.
@@ -450,19 +344,30 @@ impl View {
         members.flat_map(|members| members.rows.values().map(|row| &**row))
     }
 
+    /// The instances on a host.
+    pub(super) fn on_host(&self, host: &str) -> impl Iterator<Item = &InstanceRow> {
+        let host: Arc<str> = host.into();
+        let from = (Arc::clone(&host), Id::MIN);
+        let all = self.by_host.range(from..);
+        all.take_while(move |((on, _), _)| *on == host)
+            .map(|(_, row)| &**row)
+    }
+
+    /// The instances with a label, whose value begins with that text; with the values.
+    pub(super) fn labelled(
+        &self,
+        key: &str,
+        begins: &str,
+    ) -> impl Iterator<Item = (&str, &InstanceRow)> {
+        let (key, begins): (Arc<str>, Arc<str>) = (key.into(), begins.into());
+        let from = (Arc::clone(&key), Arc::clone(&begins), Id::MIN);
+        let all = self.by_label.range(from..);
+        all.take_while(move |((known, value, _), _)| *known == key && value.starts_with(&*begins))
+            .map(|((_, value, _), row)| (&**value, &**row))
+    }
+
     pub(super) fn census(&self, namespace: &str) -> Census {
         self.census.get(namespace).copied().unwrap_or_default()
-    }
-}
-
-/// Changes the value at `key`, and removes it where the change says that it is empty.
-fn take_out<V: Clone>(
-    map: &mut OrdMap<Arc<str>, V>,
-    key: &str,
-    change: impl FnOnce(&mut V) -> bool,
-) {
-    if map.get_mut(key).is_some_and(change) {
-        map.remove(key);
     }
 }
 
@@ -471,8 +376,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::names::pool_name;
+    use super::super::records::ServiceRecord;
     use super::*;
-    use crate::model::{Change, Name, Protocol};
+    use crate::model::{Change, Entity, Name, Protocol, Service, Timestamp};
     use crate::upstream::Presences;
 
     /// What a view shows, in an order of its own.
@@ -485,7 +391,7 @@ mod tests {
             (
                 row.entity.id,
                 row.service.to_string(),
-                row.healthy,
+                row.is_healthy(),
                 row.is_isolated,
             )
         };
@@ -493,15 +399,13 @@ mod tests {
         let members: Vec<_> = view
             .members
             .iter()
-            .map(|(key, members)| {
-                (
-                    key.clone(),
-                    members.rows.len(),
-                    members.healthy,
-                    members.stamp,
-                )
-            })
+            .map(|(key, members)| (key.clone(), members.rows.len(), members.healthy))
             .collect();
+        // Pulses count what a process saw, so that stamps are another view's; their sum is not.
+        for (_, members) in &view.members {
+            let stamps = members.rows.values().map(|row| row.stamp());
+            assert_eq!(members.stamp, stamps.fold(0, |all, one| all ^ one));
+        }
         let census: Vec<_> = view
             .census
             .iter()
@@ -509,7 +413,8 @@ mod tests {
             .collect();
         format!(
             "{services:?} {instances:?} {members:?} {:?} {:?} {census:?}",
-            view.by_host, view.by_label
+            view.by_host.keys().collect::<Vec<_>>(),
+            view.by_label.keys().collect::<Vec<_>>()
         )
     }
 
