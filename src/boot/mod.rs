@@ -116,7 +116,7 @@ async fn succeed(
     };
     let (stop, stopped) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
-    let late = Arc::new(LateService::default());
+    let late = Arc::new(local::LateService::default());
     let (log, writer) = site.access_log()?.unzip();
     let shared = Arc::new(site.shared(log, late.clone())?);
     let listeners = site.listeners(&shared)?;
@@ -236,7 +236,11 @@ impl Site<'_> {
             .map_err(Fault::machine)
     }
 
-    fn shared(&self, log: Option<AccessLog>, local: Arc<LateService>) -> Result<Shared, Fault> {
+    fn shared(
+        &self,
+        log: Option<AccessLog>,
+        local: Arc<local::LateService>,
+    ) -> Result<Shared, Fault> {
         let name = format!("sluicegate-{}", Id::random());
         Ok(Shared {
             current: Arc::clone(&self.current),
@@ -512,33 +516,6 @@ struct TableTls(Arc<Current>);
 impl TlsConfigs for TableTls {
     fn config(&self, sni: Option<&str>) -> Option<Arc<rustls::ServerConfig>> {
         self.0.load().tls(sni).cloned()
-    }
-}
-
-/// The dialect's service, which is made after the workers that ask for it.
-#[derive(Debug, Default)]
-struct LateService(std::sync::OnceLock<Arc<dyn LocalService>>);
-
-impl LateService {
-    fn set(&self, service: Option<Arc<dyn LocalService>>) {
-        if let Some(service) = service {
-            // Set once, here.
-            let _ = self.0.set(service);
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl LocalService for LateService {
-    fn owns(&self, path: &str) -> bool {
-        self.0.get().is_some_and(|service| service.owns(path))
-    }
-
-    async fn answer(&self, request: http::Request<bytes::Bytes>) -> http::Response<bytes::Bytes> {
-        match self.0.get() {
-            Some(service) => service.answer(request).await,
-            None => http::Response::default(),
-        }
     }
 }
 

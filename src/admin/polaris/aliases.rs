@@ -121,7 +121,7 @@ fn target(draft: &mut Draft, request: &AliasRequest, settings: &Settings) -> Res
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let service = request.service.as_deref().unwrap_or_default();
     let found = find(&draft.snapshot, namespace, service).ok_or(codes::NOT_FOUND_SERVICE)?;
-    if records::read::<ServiceRecord>(found).alias.is_some() {
+    if records::is_alias(found) {
         return Err(codes::ALIAS_FOR_ALIAS.into());
     }
     let namespace = draft.namespace(namespace, "", settings)?;
@@ -155,7 +155,7 @@ fn find_alias(snapshot: &Snapshot, request: &AliasRequest) -> Result<Arc<Entity>
     let namespace = request.alias_namespace.as_deref().unwrap_or_default();
     let alias = request.alias.as_deref().unwrap_or_default();
     let found = find(snapshot, namespace, alias);
-    let is_alias = |entity: &&Arc<Entity>| records::read::<ServiceRecord>(entity).alias.is_some();
+    let is_alias = |entity: &&Arc<Entity>| records::is_alias(entity);
     let found = found.filter(is_alias).map(Arc::clone);
     found.ok_or_else(|| codes::NOT_FOUND_ALIAS.into())
 }

@@ -10,7 +10,7 @@ use super::codes::{self, Code};
 use super::fields::{Malformed, Message, single};
 use super::lists::instance;
 use super::names::digits;
-use super::records::{self, NamespaceRecord, ServiceRecord};
+use super::records::{self, NamespaceRecord};
 use super::requests::ServiceRequest;
 use super::rows::{InstanceRow, ServiceRow};
 use super::services::{find, target_of};
@@ -132,8 +132,7 @@ fn visible<'s>(
     name: &str,
 ) -> Option<&'s Arc<Entity>> {
     if let Some(own) = find(snapshot, namespace, name) {
-        let is_alias = records::read::<ServiceRecord>(own).alias.is_some();
-        return if is_alias {
+        return if records::is_alias(own) {
             target_of(snapshot, own)
         } else {
             Some(own)

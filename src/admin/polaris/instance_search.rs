@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::answer::Failed;
 use super::codes;
 use super::rows::InstanceRow;
-use super::search::{Page, Parameters, Wildcard, flag};
+use super::search::{Page, Parameters, Wildcard, flag, shortest};
 use super::view::View;
 
 const ALLOWED: &[&str] = &[
@@ -117,12 +117,11 @@ impl Filter {
             return Some(self.of_services(view));
         }
         let labelled = self.labels.iter().map(|(key, value)| {
-            let rows = view
-                .labelled(key, value)
-                .take_while(|(found, _)| found == value);
-            rows.map(|(_, row)| row).collect::<Vec<_>>()
+            let rows = view.labelled(key, value);
+            let rows = rows.take_while(move |(found, _)| found == value);
+            rows.map(|(_, row)| row)
         });
-        labelled.min_by_key(Vec::len)
+        shortest(labelled.collect())
     }
 
     /// The instances of the services meant.

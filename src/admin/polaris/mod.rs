@@ -169,6 +169,10 @@ impl Polaris {
 
     /// Shows instances as their heartbeats have them now.
     fn settle(&self, ids: &[Id], now: Instant) {
+        let shown = self.view.load();
+        if !ids.iter().any(|id| shown.is_stale(*id, &self.beats, now)) {
+            return;
+        }
         self.change(|view| {
             for id in ids {
                 view.settle(*id, &self.beats, now);

@@ -162,6 +162,12 @@ pub(super) fn read<T: DeserializeOwned + Default>(entity: &Entity) -> T {
     record.and_then(Result::ok).unwrap_or_default()
 }
 
+/// Whether a service is an alias; without reading the rest of it.
+pub(super) fn is_alias(service: &Entity) -> bool {
+    let record = service.attributes_of(DIALECT);
+    record.is_some_and(|record| record.contains_key("alias"))
+}
+
 /// Puts a record where [`read`] finds it.
 pub(super) fn write(entity: &mut Entity, record: &impl Serialize) {
     let record = match serde_json::to_value(record) {

@@ -98,6 +98,22 @@ impl Page {
     }
 }
 
+/// What the shortest of several iterators has, at the cost of that one times their number.
+pub(super) fn shortest<T>(mut all: Vec<impl Iterator<Item = T>>) -> Option<Vec<T>> {
+    let mut found: Vec<Vec<T>> = all.iter().map(|_| Vec::new()).collect();
+    if all.is_empty() {
+        return None;
+    }
+    loop {
+        for (next, found) in all.iter_mut().zip(&mut found) {
+            match next.next() {
+                Some(item) => found.push(item),
+                None => return Some(std::mem::take(found)),
+            }
+        }
+    }
+}
+
 /// A boolean as Go spells it; anything else is none.
 pub(super) fn flag(text: &str) -> Option<bool> {
     match text {
@@ -200,6 +216,13 @@ mod tests {
         }
         assert_eq!(page("offset=6&limit=3").unwrap().of(0..7), (7, vec![6]));
         assert_eq!(page("limit=0").unwrap().of(0..7), (7, vec![]));
+    }
+
+    #[test]
+    fn the_shortest_is_found_in_lockstep() {
+        assert_eq!(shortest(vec![0..9, 3..5, 0..100]), Some(vec![3, 4]));
+        assert_eq!(shortest(vec![0..0, 1..2]), Some(vec![]));
+        assert_eq!(shortest(Vec::<std::ops::Range<u8>>::new()), None);
     }
 
     #[test]

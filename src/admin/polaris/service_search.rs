@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use super::answer::Failed;
 use super::codes;
 use super::rows::{InstanceRow, ServiceRow};
-use super::search::{Parameters, Wildcard};
+use super::search::{Parameters, Wildcard, shortest};
 use super::view::View;
 
 const ALLOWED: &[&str] = &[
@@ -128,7 +128,7 @@ impl Filter {
     }
 
     /// The keys of the services that instances lead to; `None` where instances do not matter.
-    fn through_instances<'v>(&self, view: &'v View) -> Option<Keys<'v>> {
+    fn through_instances<'v>(&'v self, view: &'v View) -> Option<Keys<'v>> {
         let by_host = self.hosts.as_ref().map(|hosts| self.by_host(view, hosts));
         match (by_host, self.by_label(view)) {
             (Some(mut one), Some(other)) => {
@@ -154,12 +154,10 @@ impl Filter {
     }
 
     /// Services with an instance that has all the labels, by way of the rarest.
-    fn by_label<'v>(&self, view: &'v View) -> Option<Keys<'v>> {
+    fn by_label<'v>(&'v self, view: &'v View) -> Option<Keys<'v>> {
         let each = self.instance.iter();
-        let rarest = each
-            .map(|(key, value)| labelled(view, key, value))
-            .min_by_key(Vec::len)?;
-        let rows = rarest.into_iter();
+        let each = each.map(|(key, value)| labelled(view, key, value));
+        let rows = shortest(each.collect())?.into_iter();
         Some(keys(rows.filter(|row| has_labels(row, &self.instance))))
     }
 }
@@ -172,15 +170,21 @@ fn keys<'v>(rows: impl Iterator<Item = &'v InstanceRow>) -> Keys<'v> {
 }
 
 /// The instances whose label has a value like that.
-fn labelled<'v>(view: &'v View, key: &str, value: &Wildcard) -> Vec<&'v InstanceRow> {
+fn labelled<'v>(
+    view: &'v View,
+    key: &'v str,
+    value: &'v Wildcard,
+) -> impl Iterator<Item = &'v InstanceRow> {
     let begins = match value {
         Wildcard::Exact(text) | Wildcard::Prefix(text) => text,
         Wildcard::Suffix(_) | Wildcard::Contains(_) => "",
     };
-    let like = view
-        .labelled(key, begins)
-        .filter(|(found, _)| value.matches(found));
-    like.map(|(_, row)| row).collect()
+    // The values that begin with an exact one follow it.
+    let more = move |found: &str| !matches!(value, Wildcard::Exact(text) if found != text);
+    view.labelled(key, begins)
+        .take_while(move |(found, _)| more(found))
+        .filter(move |(found, _)| value.matches(found))
+        .map(|(_, row)| row)
 }
 
 fn has_labels(row: &InstanceRow, wanted: &[(String, Wildcard)]) -> bool {

@@ -215,10 +215,10 @@ pub(super) fn ensure(
     settings: &Settings,
 ) -> Result<(), Failed> {
     match find(&draft.snapshot, namespace, name) {
-        Some(entity) => match records::read::<ServiceRecord>(entity).alias {
-            Some(_) => Err(Failed::saying(codes::BAD_REQUEST, "service is alias")),
-            None => Ok(()),
-        },
+        Some(entity) if records::is_alias(entity) => {
+            Err(Failed::saying(codes::BAD_REQUEST, "service is alias"))
+        }
+        Some(_) => Ok(()),
         None if settings.auto_create => {
             let owners = Some(NOBODY.to_owned());
             let request = ServiceRequest {

@@ -280,13 +280,21 @@ impl View {
         change(&mut self.census_of(&row.namespace).healthy);
     }
 
+    /// Whether an instance is shown otherwise than its heartbeats have it.
+    pub(super) fn is_stale(&self, id: Id, beats: &Heartbeats, now: Instant) -> bool {
+        let shown = self.instances.get(&id).map(|row| row.is_healthy());
+        let there = beats.is_there(id, now);
+        shown
+            .zip(there)
+            .is_some_and(|(shown, there)| shown != there)
+    }
+
     /// Shows an instance as its heartbeats have it now.
     pub(super) fn settle(&mut self, id: Id, beats: &Heartbeats, now: Instant) {
-        let Some(there) = beats.is_there(id, now) else {
+        if !self.is_stale(id, beats, now) {
             return;
-        };
-        let row = self.instances.get(&id).map(Arc::clone);
-        if let Some(row) = row.filter(|row| row.is_healthy() != there) {
+        }
+        if let Some(row) = self.instances.get(&id).map(Arc::clone) {
             self.count(&row, false);
             row.pulse.flip();
             self.count(&row, true);
