@@ -69,6 +69,8 @@ impl ServiceRow {
 #[derive(Debug)]
 pub(super) struct InstanceRow {
     pub(super) entity: Arc<Entity>,
+    /// The entity's own, here at hand for sorting.
+    pub(super) at: Id,
     pub(super) updated_at: Timestamp,
     pub(super) id: Box<str>,
     pub(super) service: Arc<str>,
@@ -117,7 +119,7 @@ impl InstanceRow {
 
     /// Where it stands in lists.
     pub(super) fn place(&self) -> Order {
-        (Reverse(self.updated_at), Reverse(self.entity.id))
+        (Reverse(self.updated_at), Reverse(self.at))
     }
 
     /// Counted as healthy: there, and not isolated.

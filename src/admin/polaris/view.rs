@@ -203,6 +203,7 @@ impl View {
             .map_or_else(|| host.into(), |one| one.host.clone());
         Some(InstanceRow {
             entity: Arc::clone(entity),
+            at: id,
             updated_at: entity.updated_at,
             id: records::instance_id(entity, &record).into(),
             service,
@@ -225,9 +226,8 @@ impl View {
         self.by_host
             .insert((row.host.clone(), id), Arc::clone(&row));
         for (key, value) in &row.record.metadata {
-            let key = self.label_key(key);
-            let label = (key, (&**value).into(), id);
-            self.by_label.insert(label, Arc::clone(&row));
+            let (key, value) = self.label(key, value);
+            self.by_label.insert((key, value, id), Arc::clone(&row));
         }
         self.order.insert(row.place(), Arc::clone(&row));
         self.census_of(&row.namespace).instances += 1;
@@ -235,13 +235,25 @@ impl View {
         self.instances.insert(id, row);
     }
 
-    /// A label's key, as others have it already.
-    fn label_key(&self, key: &str) -> Arc<str> {
-        let key: Arc<str> = key.into();
-        let from = (Arc::clone(&key), Arc::from(""), Id::MIN);
-        let next = self.by_label.range(from..).next();
-        let same = next.filter(|((known, ..), _)| *known == key);
-        same.map_or(key, |((known, ..), _)| Arc::clone(known))
+    /// A label as others have it already: many instances share few texts.
+    fn label(&self, key: &str, value: &str) -> (Arc<str>, Arc<str>) {
+        let (key, value): (Arc<str>, Arc<str>) = (key.into(), value.into());
+        let next = |value: Arc<str>| {
+            let from = (Arc::clone(&key), value, Id::MIN);
+            self.by_label.range(from..).next().map(|(label, _)| label)
+        };
+        let same_key = |label: &&(Arc<str>, Arc<str>, Id)| label.0 == key;
+        let same = |label: &&(Arc<str>, Arc<str>, Id)| label.0 == key && label.1 == value;
+        match next(Arc::clone(&value)).filter(same) {
+            Some((key, value, _)) => (Arc::clone(key), Arc::clone(value)),
+            None => {
+                let known = next(Arc::from("")).filter(same_key);
+                (
+                    known.map_or_else(|| Arc::clone(&key), |label| Arc::clone(&label.0)),
+                    value,
+                )
+            }
+        }
     }
 
     fn remove_instance(&mut self, id: Id) -> Option<Arc<InstanceRow>> {
