@@ -13,8 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Connections at the same time; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 1024;
+/// Connections at the same time, where only people and their tools connect; more wait in the kernel's
+/// queue.
+pub const CONNECTIONS_MAX: usize = 1024;
 
 /// From one answer, or from the connection's begin, to the end of the next request's head.
 const HEAD_TIME: Duration = Duration::from_secs(60);
@@ -28,10 +29,16 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` completes, then lets requests in flight finish.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown` completes, then lets requests in flight finish. `connections_max` bounds the
+/// connections at the same time.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    shutdown: impl Future<Output = ()>,
+) {
     let (ending, end) = watch::channel(());
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -123,7 +130,12 @@ mod tests {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let server = tokio::spawn(serve(listener, Router::new().route("/", slow), shutdown));
+        let server = tokio::spawn(serve(
+            listener,
+            Router::new().route("/", slow),
+            CONNECTIONS_MAX,
+            shutdown,
+        ));
 
         let mut idle = TcpStream::connect(at).await.unwrap();
         let mut busy = TcpStream::connect(at).await.unwrap();

@@ -139,7 +139,12 @@ async fn succeed(
     let doors = site.doors()?;
     let router = site.admin(&doors, &registry, observed);
     let mut tasks = vec![
-        tokio::spawn(serve::serve(admin, router, until(stopped.clone()))),
+        tokio::spawn(serve::serve(
+            admin,
+            router,
+            serve::CONNECTIONS_MAX,
+            until(stopped.clone()),
+        )),
         tokio::spawn(registry.clone().keep_names_fresh()),
     ];
     let polaris_at = polaris.as_ref().map(polaris::Port::at);

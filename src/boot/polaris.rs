@@ -15,6 +15,7 @@ use crate::admin::polaris::{Account, Accounts, Heartbeats, Polaris, Settings, re
 use crate::admin::serve;
 use crate::config;
 use crate::model::{Algorithm, Secret};
+use crate::net::Limits;
 use crate::net::bind::Claim;
 use crate::registry::Registry;
 use crate::upstream::Endpoints;
@@ -69,7 +70,12 @@ impl Site<'_> {
         }
         let router = self.polaris_router(doors, dialect.clone());
         [
-            tokio::spawn(serve::serve(port.listener, router, until(stopped))),
+            tokio::spawn(serve::serve(
+                port.listener,
+                router,
+                connections_max(),
+                until(stopped),
+            )),
             tokio::spawn(dialect.keep_time()),
         ]
     }
@@ -88,6 +94,13 @@ impl Site<'_> {
         door.refusal = refusal;
         door.unlimited().before(router(dialect))
     }
+}
+
+/// Every instance may keep a connection for its heartbeats: as many as an eighth of what traffic may
+/// have by default, which follows from the process's file descriptors.
+fn connections_max() -> usize {
+    let traffic = Limits::default().connections;
+    (traffic / 8).max(serve::CONNECTIONS_MAX)
 }
 
 fn settings(settings: &config::Polaris) -> Settings {

@@ -1,6 +1,8 @@
 //! A request, read: who asks, what they ask, and what they send.
 
-use axum::body::{Bytes, to_bytes};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use http::HeaderMap;
 
@@ -10,6 +12,9 @@ use super::answer::{Failed, Reply};
 use super::codes;
 use super::search::Parameters;
 use crate::admin::json::BODY_BYTES_MAX;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Whose calls these are, and so who is asked for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +48,8 @@ impl Call {
     ) -> Result<Self, Reply> {
         let (head, body) = request.into_parts();
         let caller = caller(polaris, &head.headers, area).map_err(|why| Reply::failed(&why))?;
-        let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        let body = collect(body).await.ok_or_else(|| {
             let why = format!("the body did not arrive, or has more than {BODY_BYTES_MAX} bytes");
-            tracing::debug!(%error, "polaris body");
             Reply::no_batch(&Failed::saying(codes::PARSE, why))
         })?;
         let forwarded = head
@@ -64,6 +68,12 @@ impl Call {
     pub(super) fn parameters(&self) -> Parameters {
         Parameters::read(&self.query)
     }
+}
+
+/// The whole body; `None` where it is too long, or does not come.
+async fn collect(body: Body) -> Option<Bytes> {
+    let all = tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_BYTES_MAX)).await;
+    all.ok()?.ok()
 }
 
 fn caller(polaris: &Polaris, headers: &HeaderMap, area: Area) -> Result<Caller, Failed> {
