@@ -15,8 +15,12 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::rdata::SRV;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinSet};
+
+use crate::model::is_service_name;
 
 use book::{Answer, Book};
 
@@ -31,29 +35,57 @@ const COMMANDS_MAX: usize = 64;
 /// The most addresses of one name that are used.
 const ADDRESSES_MAX: usize = 256;
 
+/// The most SRV records of one name that are used.
+const RECORDS_MAX: usize = 64;
+
+/// One address that a host stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    pub ip: IpAddr,
+    /// What its record says, where the host is the name of a service.
+    pub served: Option<Served>,
+}
+
+/// An SRV record (RFC 2782), but for its priority: only the records of the first are used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Served {
+    /// The name that the record gives.
+    pub host: Arc<str>,
+    pub port: u16,
+    /// At least 1.
+    pub weight: u16,
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, served: None }
+    }
+}
+
 /// The addresses of names at one moment. Immutable, and cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    names: imbl::HashMap<Arc<str>, Arc<[IpAddr]>>,
+    names: imbl::HashMap<Arc<str>, Arc<[Address]>>,
 }
 
 impl Resolved {
     /// The addresses of a host, sorted: its own where it is an IP literal (in brackets or not),
     /// 127.0.0.1 for `localhost` (RFC 6761 §6.3), else what the name last resolved to; none where it
     /// never did.
-    pub fn addresses(&self, host: &str) -> impl Iterator<Item = IpAddr> + use<'_> {
+    pub fn addresses(&self, host: &str) -> impl Iterator<Item = Address> + use<'_> {
         let literal = literal(host);
         let named = match literal {
             Some(_) => None,
             None => self.names.get(host),
         };
         let named = named.into_iter().flat_map(|addresses| addresses.iter());
-        literal.into_iter().chain(named.copied())
+        let literal = literal.map(Address::from);
+        literal.into_iter().chain(named.cloned())
     }
 
     /// The same with another answer for one name.
     #[must_use]
-    pub fn with(mut self, name: Arc<str>, addresses: Arc<[IpAddr]>) -> Self {
+    pub fn with(mut self, name: Arc<str>, addresses: Arc<[Address]>) -> Self {
         self.names.insert(name, addresses);
         self
     }
@@ -92,7 +124,8 @@ pub struct NoResolver(#[source] NetError);
 
 /// A handle on the service; it ends when the last handle is dropped.
 ///
-/// Asks for A records, and for AAAA where there are none. `/etc/hosts` is read once, at start.
+/// Asks for A records, and for AAAA where there are none; of a service's name for SRV records, and
+/// then for the addresses of the hosts they name. `/etc/hosts` is read once, at start.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     commands: mpsc::Sender<Command>,
@@ -299,19 +332,68 @@ async fn sleep_until(moment: Option<Instant>) {
 }
 
 async fn look_up(dns: TokioResolver, name: Arc<str>) -> Answer {
-    match dns.lookup_ip(&*name).await {
-        Ok(found) => {
-            let mut addresses: Vec<IpAddr> = found.iter().collect();
+    let found = match is_service_name(&name) {
+        true => service(&dns, &name).await,
+        false => host(&dns, &name).await,
+    };
+    match found {
+        Ok((mut addresses, until)) => {
             addresses.sort_unstable();
             addresses.dedup();
             addresses.truncate(ADDRESSES_MAX);
-            let ttl = found
-                .valid_until()
-                .saturating_duration_since(Instant::now());
+            let ttl = until.saturating_duration_since(Instant::now());
             Answer::found(addresses, ttl)
         }
         Err(error) => Answer::Failed(error.to_string()),
     }
+}
+
+/// Addresses, and until when they hold.
+type Found = (Vec<Address>, Instant);
+
+async fn host(dns: &TokioResolver, name: &str) -> Result<Found, NetError> {
+    let found = dns.lookup_ip(name).await?;
+    let addresses = found.iter().map(Address::from).collect();
+    Ok((addresses, found.valid_until()))
+}
+
+/// The addresses of the hosts that a service's records name. A host without one is left out; the
+/// answer holds only as long as each part of it.
+async fn service(dns: &TokioResolver, name: &str) -> Result<Found, NetError> {
+    let found = dns.lookup(name, RecordType::SRV).await?;
+    let mut until = found.valid_until();
+    let mut addresses = Vec::new();
+    for record in first_choice(found.answers()) {
+        let target = record.target.to_utf8();
+        let Ok((hosts, holds)) = host(dns, &target).await else {
+            continue;
+        };
+        until = until.min(holds);
+        let served = Served {
+            host: target.trim_end_matches('.').into(),
+            port: record.port,
+            weight: record.weight.max(1),
+        };
+        addresses.extend(hosts.into_iter().map(|found| Address {
+            served: Some(served.clone()),
+            ..found
+        }));
+    }
+    Ok((addresses, until))
+}
+
+/// The records of the lowest priority; `.` names nobody (RFC 2782).
+fn first_choice(records: &[Record]) -> impl Iterator<Item = &SRV> {
+    let all = || {
+        records.iter().filter_map(|record| match &record.data {
+            RData::SRV(found) => Some(found).filter(|found| !found.target.is_root()),
+            _ => None,
+        })
+    };
+    let first = all().map(|found| found.priority).min();
+    all()
+        .filter(move |found| Some(found.priority) == first)
+        .take(RECORDS_MAX)
 }
 
 #[cfg(test)]
@@ -321,7 +403,6 @@ mod tests {
 
     use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
     use hickory_resolver::proto::rr::rdata::{A, AAAA};
-    use hickory_resolver::proto::rr::{RData, Record, RecordType};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -330,6 +411,8 @@ mod tests {
     #[derive(Default)]
     struct Zone {
         records: Mutex<HashMap<String, (Vec<IpAddr>, u32)>>,
+        /// Priority, weight, port and target.
+        services: Mutex<HashMap<String, Vec<(u16, u16, u16, &'static str)>>>,
         asked: Mutex<Vec<String>>,
     }
 
@@ -371,6 +454,14 @@ mod tests {
             if name == "silent.test" {
                 return None;
             }
+            if question.query_type() == RecordType::SRV {
+                for (priority, weight, port, target) in &self.services.lock().unwrap()[&name] {
+                    let target = target.parse().unwrap();
+                    let data = RData::SRV(SRV::new(*priority, *weight, *port, target));
+                    answer.add_answer(Record::from_rdata(question.name().clone(), 300, data));
+                }
+                return Some(answer);
+            }
             match self.records.lock().unwrap().get(&name) {
                 None => answer.metadata.response_code = ResponseCode::NXDomain,
                 Some((addresses, ttl)) => {
@@ -401,7 +492,7 @@ mod tests {
     fn texts(resolved: &Resolved, host: &str) -> Vec<String> {
         resolved
             .addresses(host)
-            .map(|address| address.to_string())
+            .map(|address| address.ip.to_string())
             .collect()
     }
 
@@ -442,6 +533,41 @@ mod tests {
         assert_eq!(texts(&resolved, "six.test"), ["2001:db8::1"]);
         assert_eq!(texts(&resolved, "both.test"), ["192.0.2.9"]);
         assert!(texts(&resolved, "none.test").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_service_is_what_its_first_records_name() {
+        let (zone, servers) = Zone::start().await;
+        zone.set("a.test", &["192.0.2.1"], 300);
+        zone.set("b.test", &["192.0.2.3", "192.0.2.2"], 300);
+        zone.set("c.test", &["192.0.2.4"], 300);
+        let records = vec![
+            (1, 5, 8001, "a.test."),
+            (1, 0, 8002, "b.test."),
+            (1, 9, 8003, "none.test."),
+            (2, 9, 8004, "c.test."),
+        ];
+        let mut services = zone.services.lock().unwrap();
+        services.insert("_http._tcp.shop.test".into(), records);
+        services.insert("_no._tcp.shop.test".into(), vec![(0, 0, 0, ".")]);
+        drop(services);
+        let resolver = Resolver::spawn(&servers).unwrap();
+        let asked = hosts(["_http._tcp.shop.test", "_no._tcp.shop.test"]);
+        let resolved = resolver.resolve_now(asked, soon()).await;
+        let found: Vec<_> = resolved
+            .addresses("_http._tcp.shop.test")
+            .map(|Address { ip, served }| {
+                let served = served.unwrap();
+                format!("{ip} {} {} {}", served.host, served.port, served.weight)
+            })
+            .collect();
+        let expected = [
+            "192.0.2.1 a.test 8001 5",
+            "192.0.2.2 b.test 8002 1",
+            "192.0.2.3 b.test 8002 1",
+        ];
+        assert_eq!(found, expected);
+        assert!(texts(&resolved, "_no._tcp.shop.test").is_empty());
     }
 
     #[tokio::test]
