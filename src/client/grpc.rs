@@ -13,7 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{AGENT, Client, Connection, Error, Get, HEAD_BYTES_MAX, add, broken, connect, handshake};
+use super::{
+    AGENT, Client, Connection, Error, Get, HEAD_BYTES_MAX, add, broken, connect, handshake,
+};
 
 /// What a server says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

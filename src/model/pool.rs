@@ -163,7 +163,9 @@ impl TryFrom<BTreeMap<String, Vec<String>>> for CheckHeaders {
     fn try_from(fields: BTreeMap<String, Vec<String>>) -> Result<Self, Invalid> {
         let wrong = |why: String| Err(Invalid::new("active.headers", why));
         if fields.values().map(Vec::len).sum::<usize>() > CHECK_LINES_MAX {
-            return wrong(format!("a check sends at most {CHECK_LINES_MAX} fields of its own"));
+            return wrong(format!(
+                "a check sends at most {CHECK_LINES_MAX} fields of its own"
+            ));
         }
         for (name, values) in &fields {
             match HeaderName::from_bytes(name.as_bytes()) {
@@ -427,7 +429,10 @@ impl Pool {
     }
 
     fn check_hashing(&self) -> Result<(), Invalid> {
-        if self.slots.is_some_and(|slots| !(1..=SLOTS_MAX).contains(&slots)) {
+        if self
+            .slots
+            .is_some_and(|slots| !(1..=SLOTS_MAX).contains(&slots))
+        {
             return Err(Invalid::new("slots", format!("1 to {SLOTS_MAX}")));
         }
         let Some(path) = &self.hash_cookie_path else {
@@ -439,7 +444,11 @@ impl Pool {
             return Err(Invalid::new("hash_cookie_path", why));
         }
         let names = [self.hash_on.cookie(), self.hash_fallback.cookie()];
-        match names.into_iter().flatten().find(|name| !is_token(name.as_str())) {
+        match names
+            .into_iter()
+            .flatten()
+            .find(|name| !is_token(name.as_str()))
+        {
             Some(name) => {
                 let why = format!("{name:?} cannot be the name of a cookie (RFC 6265 §4.1.1)");
                 Err(Invalid::new("hash_on", why))

@@ -8,8 +8,8 @@ use http::HeaderValue;
 
 use crate::model;
 use crate::model::{Endpoint, Entity, Id, Kind, Name, NamespaceRef, Snapshot};
-use crate::upstream::{Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Unresolved};
 use crate::upstream::is_name;
+use crate::upstream::{Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Unresolved};
 
 /// Endpoints ready for traffic, and the host names that they came from.
 #[derive(Clone, Debug)]

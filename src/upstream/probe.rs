@@ -215,7 +215,9 @@ fn get<'a>(endpoint: &'a Endpoint, active: &'a Active, host: &'a str) -> Get<'a>
 /// A host without its port.
 fn bare(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            name
+        }
         Some(_) | None => host,
     }
 }
@@ -452,7 +454,15 @@ mod tests {
         let own = headers(serde_json::json!({"X-Probe": ["1", "2"], "user-agent": ["me"]}));
         let host = headers(serde_json::json!({"host": ["third.test"]}));
         for (headers, sent) in [
-            (own, &["host: pool.test\r\n", "x-probe: 1\r\n", "x-probe: 2\r\n", "user-agent: me\r\n"][..]),
+            (
+                own,
+                &[
+                    "host: pool.test\r\n",
+                    "x-probe: 1\r\n",
+                    "x-probe: 2\r\n",
+                    "user-agent: me\r\n",
+                ][..],
+            ),
             (host, &["host: third.test\r\n"]),
         ] {
             let origin = Origin::start(200).await;

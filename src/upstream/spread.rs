@@ -254,10 +254,7 @@ mod tests {
         assert_eq!(key_by(HashOn::ClientAddress, &[]), key(b"192.0.2.7"));
         assert_eq!(key_by(HashOn::Path, &[]), key(b"/a/7"));
         assert_eq!(key_by(HashOn::Query(name("u")), &[]), key(b"1,2"));
-        assert_eq!(
-            key_by(HashOn::Query(name("x")), &[]),
-            key("ü".as_bytes())
-        );
+        assert_eq!(key_by(HashOn::Query(name("x")), &[]), key("ü".as_bytes()));
         for group in ["n", "1"] {
             assert_eq!(key_by(HashOn::Capture(name(group)), &[]), key(b"7"));
         }
@@ -317,7 +314,10 @@ mod tests {
         let mut silent = spread(HashOn::Cookie(name("c")), HashOn::ClientAddress);
         silent.cookie_path = None;
         let place = place(&silent, &[]);
-        assert_eq!((place.key(None), place.cookie(None)), (key(b"192.0.2.7"), None));
+        assert_eq!(
+            (place.key(None), place.cookie(None)),
+            (key(b"192.0.2.7"), None)
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod failures;
 mod headers;
 #[path = "http1.rs"]
 mod http1;
+#[path = "kong_upstreams.rs"]
+mod kong_upstreams;
 #[path = "limits.rs"]
 mod limits;
 #[path = "metrics.rs"]

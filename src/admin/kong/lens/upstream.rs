@@ -22,7 +22,10 @@ pub(super) fn document(spec: &Pool) -> Document {
     let fields = [
         ("name", json!(spec.name)),
         ("algorithm", json!(algorithm)),
-        ("hash_on_cookie_path", json!(cookie_path.unwrap_or(COOKIE_PATH))),
+        (
+            "hash_on_cookie_path",
+            json!(cookie_path.unwrap_or(COOKIE_PATH)),
+        ),
         ("slots", json!(spec.slots.unwrap_or(SLOTS))),
         ("healthchecks", healthcheck::document(spec)),
         ("host_header", json!(spec.host_header)),
@@ -69,7 +72,11 @@ const COOKIE: &str = "hash_on_cookie";
 impl Hashing {
     fn document(&self, pool: &Pool) -> impl Iterator<Item = (&'static str, Value)> + use<> {
         let hashes = pool.algorithm == Algorithm::ConsistentHashing;
-        let on = if hashes { (self.of)(pool) } else { &HashOn::Nothing };
+        let on = if hashes {
+            (self.of)(pool)
+        } else {
+            &HashOn::Nothing
+        };
         let (kind, parameter) = match on {
             HashOn::Nothing => ("none", None),
             HashOn::ClientAddress => ("ip", None),
@@ -150,7 +157,12 @@ fn put_hashing(
     spec: &mut Pool,
     unchanged: &dyn Fn(&str) -> bool,
 ) -> Result<(), Invalid> {
-    let fields = ["algorithm", "hash_on", "hash_fallback", "hash_on_cookie_path"];
+    let fields = [
+        "algorithm",
+        "hash_on",
+        "hash_fallback",
+        "hash_on_cookie_path",
+    ];
     let same = fields.into_iter().all(unchanged);
     if spec.algorithm != Algorithm::ConsistentHashing {
         (spec.hash_on, spec.hash_fallback) = (HashOn::default(), HashOn::default());
