@@ -117,9 +117,19 @@ pub enum Servers {
     These(Vec<SocketAddr>),
 }
 
+impl Servers {
+    /// These, or where there are none the system's.
+    pub fn of(addresses: &[SocketAddr]) -> Self {
+        match addresses {
+            [] => Self::System,
+            these => Self::These(these.to_vec()),
+        }
+    }
+}
+
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("resolver: {0}; check /etc/resolv.conf, or name the servers in the configuration")]
+#[error("resolver: {0}; check /etc/resolv.conf, or name the servers in proxy.name_servers")]
 pub struct NoResolver(#[source] NetError);
 
 /// A handle on the service; it ends when the last handle is dropped.
@@ -411,8 +421,7 @@ mod tests {
     #[derive(Default)]
     struct Zone {
         records: Mutex<HashMap<String, (Vec<IpAddr>, u32)>>,
-        /// Priority, weight, port and target.
-        services: Mutex<HashMap<String, Vec<(u16, u16, u16, &'static str)>>>,
+        services: Mutex<HashMap<String, Vec<SRV>>>,
         asked: Mutex<Vec<String>>,
     }
 
@@ -429,6 +438,10 @@ mod tests {
             let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
             let mut records = self.records.lock().unwrap();
             records.insert(name.to_owned(), (addresses, ttl));
+        }
+
+        fn serves(&self, name: &str, records: Vec<SRV>) {
+            self.services.lock().unwrap().insert(name.into(), records);
         }
 
         async fn serve(self: Arc<Self>, socket: UdpSocket) {
@@ -455,9 +468,8 @@ mod tests {
                 return None;
             }
             if question.query_type() == RecordType::SRV {
-                for (priority, weight, port, target) in &self.services.lock().unwrap()[&name] {
-                    let target = target.parse().unwrap();
-                    let data = RData::SRV(SRV::new(*priority, *weight, *port, target));
+                for record in &self.services.lock().unwrap()[&name] {
+                    let data = RData::SRV(record.clone());
                     answer.add_answer(Record::from_rdata(question.name().clone(), 300, data));
                 }
                 return Some(answer);
@@ -541,16 +553,17 @@ mod tests {
         zone.set("a.test", &["192.0.2.1"], 300);
         zone.set("b.test", &["192.0.2.3", "192.0.2.2"], 300);
         zone.set("c.test", &["192.0.2.4"], 300);
+        let record = |priority, weight, port, target: &str| {
+            SRV::new(priority, weight, port, target.parse().unwrap())
+        };
         let records = vec![
-            (1, 5, 8001, "a.test."),
-            (1, 0, 8002, "b.test."),
-            (1, 9, 8003, "none.test."),
-            (2, 9, 8004, "c.test."),
+            record(1, 5, 8001, "a.test."),
+            record(1, 0, 8002, "b.test."),
+            record(1, 9, 8003, "none.test."),
+            record(2, 9, 8004, "c.test."),
         ];
-        let mut services = zone.services.lock().unwrap();
-        services.insert("_http._tcp.shop.test".into(), records);
-        services.insert("_no._tcp.shop.test".into(), vec![(0, 0, 0, ".")]);
-        drop(services);
+        zone.serves("_http._tcp.shop.test", records);
+        zone.serves("_no._tcp.shop.test", vec![record(0, 0, 0, ".")]);
         let resolver = Resolver::spawn(&servers).unwrap();
         let asked = hosts(["_http._tcp.shop.test", "_no._tcp.shop.test"]);
         let resolved = resolver.resolve_now(asked, soon()).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
+use crate::support::dns::{Has, NameServer};
 use crate::support::origin::{Act, Origin, Response};
 use crate::support::wait::{self, PATIENCE};
 
@@ -32,8 +33,16 @@ impl Site {
     }
 
     fn before(origins: Vec<Origin>, upstream: Value) -> Self {
+        Self::asking(&[], origins, upstream)
+    }
+
+    /// With other name servers than the system's.
+    fn asking(servers: &[SocketAddr], origins: Vec<Origin>, upstream: Value) -> Self {
         let site = Self {
-            gateway: Gateway::with(|settings| settings.kong.traffic = true),
+            gateway: Gateway::with(|settings| {
+                settings.kong.traffic = true;
+                settings.proxy.name_servers = servers.to_vec();
+            }),
             origins,
         };
         let mut document = json!({"name": "u"});
@@ -487,9 +496,9 @@ fn marks_by_hand_hold_until_others_replace_them() {
     site.disturb();
     assert_eq!(states(), ["UNHEALTHY", "UNHEALTHY", "HEALTHY"]);
 
-    // As clients of Kong 1 and 2 do.
     let path = format!("/upstreams/u/targets/{}/healthy", addresses[0]);
-    site.call("POST", &path, &Value::Null, 204);
+    site.call("POST", &path, &Value::Null, 405);
+    site.mark(&addresses[0].to_string(), "healthy");
     assert_eq!(states(), ["HEALTHY", "UNHEALTHY", "HEALTHY"]);
     for (path, status) in [
         (format!("{}/127.0.0.1:1/healthy", addresses[1]), 404),
@@ -568,6 +577,57 @@ fn without_checks_health_is_off_and_a_name_without_address_is_an_error() {
         (answer.status, &answer.json()["message"]),
         (503, &unresolved.into())
     );
+}
+
+#[test]
+fn a_service_s_name_stands_for_what_its_records_name() {
+    let origins = ["a", "b"].map(|_| {
+        Origin::start(|seen| Response::new(200, seen.header("host").unwrap_or_default()).into())
+    });
+    let [one, two] = origins.each_ref().map(|origin| origin.port());
+    let loopback = Has::Address([127, 0, 0, 1].into());
+    let zone = NameServer::start(vec![
+        ("_http._tcp.shop.test", Has::Service(1, 1, one, "one.test.")),
+        ("_http._tcp.shop.test", Has::Service(1, 3, two, "two.test.")),
+        ("_http._tcp.shop.test", Has::Service(2, 9, 1, "later.test.")),
+        ("one.test", loopback.clone()),
+        ("two.test", loopback.clone()),
+        ("later.test", loopback),
+    ]);
+    let site = Site::asking(&[zone.address()], Vec::new(), json!({}));
+    let target = json!({"target": "_http._tcp.shop.test:7", "weight": 50});
+    site.call("POST", "/upstreams/u/targets", &target, 201);
+    let tally = || {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for _ in 0..40 {
+            *counts.entry(site.owner("/a", &[])).or_default() += 1;
+        }
+        counts
+    };
+    let own = |name: &str| [(format!("{name}:{one}"), 10), (format!("{name}:{two}"), 30)];
+    assert_eq!(tally(), BTreeMap::from(own("_http._tcp.shop.test")));
+    site.change(json!({"use_srv_name": true}));
+    let named = [
+        (format!("one.test:{one}"), 10),
+        (format!("two.test:{two}"), 30),
+    ];
+    assert_eq!(tally(), BTreeMap::from(named));
+    let shown = site
+        .call("GET", "/upstreams/u/health", &Value::Null, 200)
+        .json();
+    let data = &shown["data"][0]["data"];
+    assert_eq!(
+        (&data["dns"], &data["weight"]["total"]),
+        (&"SRV".into(), &4.into())
+    );
+    let off = json!({"weight": 0});
+    site.call(
+        "PATCH",
+        "/upstreams/u/targets/_http._tcp.shop.test:7",
+        &off,
+        200,
+    );
+    assert_eq!(site.ask("/a", &[]).status, 503);
 }
 
 #[test]

@@ -170,8 +170,8 @@ impl Kong {
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let (pool, targets) = upstream(view, key)?;
-        // Kong 1 and 2 asked for POST.
-        if !matches!(*method, Method::PUT | Method::POST) {
+        // Kong 1 and 2 asked for POST, which 3 refuses.
+        if *method != Method::PUT {
             return Err(Failure::method_not_allowed());
         }
         let found = view.find_child(pool, targets, "upstream", target);

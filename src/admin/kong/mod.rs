@@ -535,7 +535,7 @@ const fn methods(place: &Place) -> &'static [&'static str] {
         Place::One(..) | Place::Child(..) => &["GET", "PUT", "PATCH", "DELETE"],
         Place::Parent { .. } => &["GET", "PUT", "PATCH", "DELETE"],
         Place::AllTargets(_) | Place::Health(_) => &["GET"],
-        Place::Mark { .. } => &["POST", "PUT"],
+        Place::Mark { .. } => &["PUT"],
         Place::Node(node) => node.methods(),
         Place::Nowhere => &[],
     }
