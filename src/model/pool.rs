@@ -551,3 +551,101 @@ impl Rules for Endpoint {
         vec![Reference::to("pool", Kind::Pool, self.pool, Tie::Owned)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pool(fields: Value) -> Result<(), String> {
+        let mut document = json!({"name": "p"});
+        let fields = fields.as_object().unwrap().clone();
+        document.as_object_mut().unwrap().extend(fields);
+        let pool: Pool = serde_json::from_value(document).map_err(|e| e.to_string())?;
+        pool.check().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_pool_without_the_later_fields_is_one_of_defaults() {
+        let read: Pool = serde_json::from_value(json!({"name": "p"})).unwrap();
+        assert_eq!(read, Pool::named("p".parse().unwrap()));
+        let written = serde_json::to_value(&read).unwrap();
+        for later in ["hash_fallback", "hash_cookie_path", "slots", "use_srv_name"] {
+            assert_eq!(written.get(later), None, "{later}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_that_cannot_be_given_is_refused() {
+        let cookie = |name: &str, path: &str| {
+            pool(json!({"hash_on": {"cookie": name}, "hash_cookie_path": path}))
+        };
+        assert_eq!(cookie("a", "/x"), Ok(()));
+        assert_eq!(pool(json!({"hash_on": {"cookie": "a=b"}})), Ok(()));
+        for (name, path) in [
+            ("a=b", "/"),
+            ("a;b", "/"),
+            ("a b", "/"),
+            ("a", "x"),
+            ("a", "/;b"),
+        ] {
+            assert!(cookie(name, path).is_err(), "{name} {path}");
+        }
+        let fallback = json!({"hash_fallback": {"cookie": "a b"}, "hash_cookie_path": "/"});
+        assert!(pool(fallback).is_err());
+    }
+
+    #[test]
+    fn slots_have_bounds() {
+        for (slots, fits) in [
+            (0, false),
+            (1, true),
+            (SLOTS_MAX, true),
+            (SLOTS_MAX + 1, false),
+        ] {
+            assert_eq!(pool(json!({"slots": slots})).is_ok(), fits, "{slots}");
+        }
+    }
+
+    #[test]
+    fn a_check_sends_fields_that_do_not_frame_it() {
+        let headers = |headers: Value| pool(json!({"active": {"headers": headers}}));
+        assert_eq!(headers(json!({"X-A": ["1", "2"], "Host": ["h"]})), Ok(()));
+        let many: Vec<_> = (0..=CHECK_LINES_MAX).map(|n| n.to_string()).collect();
+        for wrong in [
+            json!({"a b": ["1"]}),
+            json!({"x": ["a\r\nb"]}),
+            json!({"Content-Length": ["1"]}),
+            json!({"x": many}),
+        ] {
+            assert!(headers(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn services_have_names_of_their_own_form() {
+        for (host, is) in [
+            ("_http._tcp.a.test", true),
+            ("_http._tcp", true),
+            ("_http.a.test", false),
+            ("http._tcp.a.test", false),
+            ("a.test", false),
+            ("", false),
+        ] {
+            assert_eq!(is_service_name(host), is, "{host}");
+        }
+    }
+
+    #[test]
+    fn checks_are_on_where_they_could_eject() {
+        let of = |document: Value| serde_json::from_value::<Pool>(document).unwrap();
+        assert!(of(json!({"name": "p"})).is_checked());
+        let off = json!({"name": "p", "passive": null});
+        assert!(!of(off).is_checked());
+        let none = json!({"tcp_failures": 0, "http_failures": 0, "timeouts": 0});
+        let passive = json!({"name": "p", "passive": {"thresholds": none},
+            "active": {"healthy_interval_ms": 0, "unhealthy_interval_ms": 0}});
+        assert!(!of(passive).is_checked());
+    }
+}

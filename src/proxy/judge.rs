@@ -139,7 +139,7 @@ impl Gateway {
             connection_only,
             place: place(hit, service, target, head, x),
             body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
-            in_flight: hit.route().begin(&self.shared.routes, service),
+            in_flight: hit.route().begin(),
         }
     }
 

@@ -285,7 +285,10 @@ impl Drop for Pick {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::num::NonZeroU32;
     use std::time::Duration;
+
+    use proptest::prelude::*;
 
     use crate::model::{ActiveCheck, PassiveCheck, Thresholds};
 
@@ -649,6 +652,38 @@ mod tests {
             }
         }
         assert!(failing < 50, "{failing} of 1000 went to who fails");
+    }
+
+    proptest! {
+        /// Nodes, restarts, the order of endpoints: nothing but the endpoints themselves matters; and
+        /// without one of them only its own keys move.
+        #[test]
+        fn nodes_agree_and_only_the_keys_of_who_goes_move(
+            weights in prop::collection::vec(1..500_u16, 2..12),
+            slots in prop::option::of(1..300_u32),
+            (gone, shift) in any::<(prop::sample::Index, prop::sample::Index)>(),
+        ) {
+            let policy = Policy {
+                algorithm: Algorithm::ConsistentHashing,
+                slots: slots.and_then(NonZeroU32::new),
+                ..policy()
+            };
+            let all: Vec<_> = (1..).zip(&weights).map(|(port, weight)| member(port, *weight)).collect();
+            let mut turned = all.clone();
+            turned.rotate_left(shift.index(all.len()));
+            let mut left = all.clone();
+            let gone = left.remove(gone.index(all.len())).addr;
+            let now = Instant::now();
+            let [here, there, after] =
+                [all, turned, left].map(|members| Pool::build(&policy, members, &Endpoints::new()));
+            for number in 0..200_u64 {
+                let key = hash::key(&number.to_be_bytes());
+                let owner = |pool: &Pool| pool.pick(key, &Tried::default(), now).unwrap().addr();
+                prop_assert_eq!(owner(&here), owner(&there));
+                prop_assert!(owner(&here) == owner(&after) || owner(&here) == gone);
+                prop_assert_ne!(owner(&after), gone);
+            }
+        }
     }
 
     #[test]

@@ -732,6 +732,43 @@ fn what_is_written_is_what_is_shown() {
     }
 }
 
+/// What Kong's words cannot say outlives a change of other fields.
+#[test]
+fn a_pool_of_the_native_api_stays_what_it_was() {
+    let site = Site::before(Vec::new(), json!({}));
+    for (n, hashing) in [
+        json!({}),
+        json!({"hash_on": {"cookie": "c"}}),
+        json!({"hash_on": "path", "hash_fallback": {"cookie": "c"}, "hash_cookie_path": "/x"}),
+        json!({"hash_on": {"header": "x-a"}, "hash_fallback": {"header": "x-a"}}),
+        json!({"hash_on": {"query": "q"}}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("p{n}");
+        let mut pool = json!({"name": name, "algorithm": "consistent_hashing"});
+        let fields = hashing.as_object().unwrap().clone();
+        pool.as_object_mut().unwrap().extend(fields);
+        let before = site.gateway.create("pools", pool);
+        let path = format!("/upstreams/{name}");
+        site.call("PATCH", &path, &json!({"host_header": "h.test"}), 200);
+        let after = site
+            .gateway
+            .api("GET", &format!("/api/pools/{name}"), &Value::Null);
+        let after = after.json();
+        for field in [
+            "hash_on",
+            "hash_fallback",
+            "hash_cookie_path",
+            "slots",
+            "algorithm",
+        ] {
+            assert_eq!(before[field], after[field], "{field} of {before}");
+        }
+    }
+}
+
 /// Fails unless everything in `part` stands in `whole`.
 fn within(part: &Value, whole: &Value) {
     match part {

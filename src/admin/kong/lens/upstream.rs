@@ -71,8 +71,7 @@ const COOKIE: &str = "hash_on_cookie";
 
 impl Hashing {
     fn document(&self, pool: &Pool) -> impl Iterator<Item = (&'static str, Value)> + use<> {
-        let hashes = pool.algorithm == Algorithm::ConsistentHashing;
-        let on = if hashes {
+        let on = if self.shows(pool) {
             (self.of)(pool)
         } else {
             &HashOn::Nothing
@@ -88,6 +87,17 @@ impl Hashing {
             HashOn::Capture(group) => ("uri_capture", Some((self.capture, json!(group)))),
         };
         [(self.kind, json!(kind))].into_iter().chain(parameter)
+    }
+
+    /// Kong knows no fallback of what every request has, of a cookie, or to the same again.
+    fn shows(&self, pool: &Pool) -> bool {
+        let falls_back = match &pool.hash_on {
+            HashOn::Nothing | HashOn::ClientAddress | HashOn::Path | HashOn::Cookie(_) => false,
+            HashOn::Header(_) | HashOn::Query(_) | HashOn::Capture(_) | HashOn::Consumer => {
+                pool.hash_on != pool.hash_fallback
+            }
+        };
+        pool.algorithm == Algorithm::ConsistentHashing && (falls_back || self.kind == FIRST.kind)
     }
 
     fn read(&self, document: &Document) -> Result<HashOn, Invalid> {
@@ -151,19 +161,30 @@ pub(super) fn spec(
     Ok(spec.into())
 }
 
+/// Every field that says how keys are made.
+const HASHING: [&str; 11] = [
+    "algorithm",
+    "hash_on",
+    "hash_on_header",
+    "hash_on_query_arg",
+    "hash_on_uri_capture",
+    "hash_fallback",
+    "hash_fallback_header",
+    "hash_fallback_query_arg",
+    "hash_fallback_uri_capture",
+    COOKIE,
+    "hash_on_cookie_path",
+];
+
 /// Other algorithms take no notice of what is hashed: the model's own defaults stand there.
 fn put_hashing(
     document: &Document,
     spec: &mut Pool,
     unchanged: &dyn Fn(&str) -> bool,
 ) -> Result<(), Invalid> {
-    let fields = [
-        "algorithm",
-        "hash_on",
-        "hash_fallback",
-        "hash_on_cookie_path",
-    ];
-    let same = fields.into_iter().all(unchanged);
+    if HASHING.into_iter().all(unchanged) {
+        return Ok(());
+    }
     if spec.algorithm != Algorithm::ConsistentHashing {
         (spec.hash_on, spec.hash_fallback) = (HashOn::default(), HashOn::default());
         spec.hash_cookie_path = None;
@@ -171,11 +192,9 @@ fn put_hashing(
     }
     spec.hash_on = FIRST.read(document)?;
     spec.hash_fallback = FALLBACK.read(document)?;
-    if !same {
-        let on_cookie = |on: &HashOn| matches!(on, HashOn::Cookie(_));
-        let gives = on_cookie(&spec.hash_on) || on_cookie(&spec.hash_fallback);
-        let path = document.text("hash_on_cookie_path").unwrap_or(COOKIE_PATH);
-        spec.hash_cookie_path = gives.then(|| path.into());
-    }
+    let on_cookie = |on: &HashOn| matches!(on, HashOn::Cookie(_));
+    let gives = on_cookie(&spec.hash_on) || on_cookie(&spec.hash_fallback);
+    let path = document.text("hash_on_cookie_path").unwrap_or(COOKIE_PATH);
+    spec.hash_cookie_path = gives.then(|| path.into());
     Ok(())
 }
