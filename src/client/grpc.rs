@@ -152,27 +152,68 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((asked, mut answer))) = connection.accept().await {
-                    assert_eq!(asked.uri().path(), CHECK);
-                    assert_eq!(asked.headers()["content-type"], "application/grpc");
-                    let fields = HeaderMap::from_iter([(
-                        http::HeaderName::from_static("grpc-status"),
-                        status.parse().unwrap(),
-                    )]);
-                    let mut head = Response::new(());
-                    if message.is_empty() {
-                        *head.headers_mut() = fields;
-                        answer.send_response(head, true).unwrap();
-                    } else {
-                        let mut body = answer.send_response(head, false).unwrap();
-                        body.send_data(message.into(), false).unwrap();
-                        body.send_trailers(fields).unwrap();
-                    }
-                }
+                serve(stream, message, status).await;
             }
         });
         addr
+    }
+
+    async fn serve<S>(stream: S, message: &'static [u8], status: &str)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((asked, mut answer))) = connection.accept().await {
+            assert_eq!(asked.uri().path(), CHECK);
+            assert_eq!(asked.headers()["content-type"], "application/grpc");
+            let fields = HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-status"),
+                status.parse().unwrap(),
+            )]);
+            let mut head = Response::new(());
+            if message.is_empty() {
+                *head.headers_mut() = fields;
+                answer.send_response(head, true).unwrap();
+            } else {
+                let mut body = answer.send_response(head, false).unwrap();
+                body.send_data(message.into(), false).unwrap();
+                body.send_trailers(fields).unwrap();
+            }
+        }
+    }
+
+    /// Serves only those who ask for HTTP/2 inside TLS.
+    #[tokio::test]
+    async fn inside_tls_http2_is_asked_for() {
+        let made = rcgen::generate_simple_self_signed(["origin.test".to_owned()]).unwrap();
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let stream = acceptor.accept(stream).await.unwrap();
+                assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+                serve(stream, b"\0\0\0\0\x02\x08\x01", "0").await;
+            }
+        });
+        let get = Get {
+            tls: Some(super::super::Tls {
+                server_name: "origin.test",
+                verify: super::super::Verify::Nothing,
+            }),
+            ..get(addr)
+        };
+        let told = Client::new(None).grpc_health(&get).await.unwrap();
+        assert_eq!(told, GrpcHealth::Serving);
     }
 
     fn get(addr: SocketAddr) -> Get<'static> {

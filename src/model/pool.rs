@@ -558,10 +558,8 @@ mod tests {
 
     use super::*;
 
-    fn pool(fields: Value) -> Result<(), String> {
-        let mut document = json!({"name": "p"});
-        let fields = fields.as_object().unwrap().clone();
-        document.as_object_mut().unwrap().extend(fields);
+    fn pool(mut document: Value) -> Result<(), String> {
+        document["name"] = "p".into();
         let pool: Pool = serde_json::from_value(document).map_err(|e| e.to_string())?;
         pool.check().map_err(|e| e.to_string())
     }

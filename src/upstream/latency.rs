@@ -57,7 +57,7 @@ impl Latency {
         let average = match self.at(now) {
             Some(before) if before > took => {
                 let left = self.left(now);
-                self.seconds().mul_add(left, took * (1.0 - left))
+                self.seconds() * left + took * (1.0 - left)
             }
             Some(_) | None => took,
         };

@@ -173,7 +173,7 @@ impl Picker {
     }
 }
 
-/// Draws that nobody else of the picker sees.
+/// The endpoints but for one that is taken.
 struct Without<'f, F> {
     field: &'f F,
     taken: usize,

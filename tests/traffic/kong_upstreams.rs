@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::dns::{Has, NameServer};
+use crate::support::h2client::H2Client;
 use crate::support::origin::{Act, Origin, Response};
 use crate::support::wait::{self, PATIENCE};
 
@@ -225,6 +226,30 @@ fn a_client_without_the_cookie_is_given_one_that_leads_back() {
         owners.insert(first.text());
     }
     assert_eq!(owners.len(), NAMES.len(), "new clients are spread");
+}
+
+#[test]
+fn a_client_of_http2_is_given_the_cookie_too() {
+    let site = Site::of(json!({"hash_on": "cookie", "hash_on_cookie": "stick"}));
+    let ask = |cookies: &[&str]| {
+        let mut request = http::Request::get("http://h/a");
+        for cookie in cookies {
+            request = request.header("cookie", *cookie);
+        }
+        let client = H2Client::connect(site.gateway.http());
+        client
+            .request(request.body(()).unwrap(), b"", None)
+            .unwrap()
+    };
+    let first = ask(&["other=1"]);
+    let given = first.headers["set-cookie"].to_str().unwrap();
+    let (pair, _) = given.split_once("; ").unwrap();
+    for _ in 0..3 {
+        // Crumbs, as browsers send them (RFC 9113 §8.2.3).
+        let again = ask(&["other=1", pair]);
+        assert_eq!(again.text(), first.text());
+        assert_eq!(again.headers.get("set-cookie"), None);
+    }
 }
 
 #[test]
@@ -557,6 +582,7 @@ fn without_checks_health_is_off_and_a_name_without_address_is_an_error() {
     let lost = lost.unwrap();
     assert_eq!(lost["health"], "DNS_ERROR");
     assert_eq!(lost["data"]["addresses"], json!([]));
+    assert_eq!(lost["data"]["weight"]["total"], 0);
     let found = all.iter().find(|one| one["target"] == *address.to_string());
     let found = &found.unwrap()["data"];
     assert_eq!(

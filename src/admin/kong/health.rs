@@ -51,10 +51,14 @@ struct Weight {
 }
 
 impl Weight {
+    /// What has no address has no weight.
     fn of(state: &EndpointState) -> Self {
-        let total = u64::from(state.weight);
-        let down = matches!(state.health, Health::Unhealthy | Health::Unresolved);
-        let available = if down { 0 } else { total };
+        let weight = u64::from(state.weight);
+        let (total, available) = match state.health {
+            Health::Unresolved => (0, 0),
+            Health::Unhealthy => (weight, 0),
+            Health::Healthy | Health::Unknown | Health::Disabled => (weight, weight),
+        };
         Self { total, available }
     }
 
