@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -34,6 +34,9 @@ const COMMANDS_MAX: usize = 64;
 
 /// The most addresses of one name that are used.
 const ADDRESSES_MAX: usize = 256;
+
+/// How long an answer holds in which a host is missing.
+const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
 
 /// The most SRV records of one name that are used.
 const RECORDS_MAX: usize = 64;
@@ -367,29 +370,38 @@ async fn host(dns: &TokioResolver, name: &str) -> Result<Found, NetError> {
     Ok((addresses, found.valid_until()))
 }
 
-/// The addresses of the hosts that a service's records name. A host without one is left out; the
-/// answer holds only as long as each part of it.
+/// The addresses of the hosts that a service's records name, asked for all at once. The answer holds
+/// only as long as each part of it; a host without address is left out, and asked for again soon.
 async fn service(dns: &TokioResolver, name: &str) -> Result<Found, NetError> {
     let found = dns.lookup(name, RecordType::SRV).await?;
     let mut until = found.valid_until();
-    let mut addresses = Vec::new();
+    let mut asked = JoinSet::new();
     for record in first_choice(found.answers()) {
-        let target = record.target.to_utf8();
-        let Ok((hosts, holds)) = host(dns, &target).await else {
-            continue;
-        };
+        asked.spawn(served(dns.clone(), record.clone()));
+    }
+    let mut addresses = Vec::new();
+    for part in asked.join_all().await {
+        let (found, holds) = part.unwrap_or_else(|_| (Vec::new(), Instant::now() + INCOMPLETE_FOR));
         until = until.min(holds);
-        let served = Served {
-            host: target.trim_end_matches('.').into(),
-            port: record.port,
-            weight: record.weight.max(1),
-        };
-        addresses.extend(hosts.into_iter().map(|found| Address {
-            served: Some(served.clone()),
-            ..found
-        }));
+        addresses.extend(found);
     }
     Ok((addresses, until))
+}
+
+/// The addresses of one record's host.
+async fn served(dns: TokioResolver, record: SRV) -> Result<Found, NetError> {
+    let target = record.target.to_utf8();
+    let (hosts, until) = host(&dns, &target).await?;
+    let served = Served {
+        host: target.trim_end_matches('.').into(),
+        port: record.port,
+        weight: record.weight.max(1),
+    };
+    let with_record = |found: Address| Address {
+        served: Some(served.clone()),
+        ..found
+    };
+    Ok((hosts.into_iter().map(with_record).collect(), until))
 }
 
 /// The records of the lowest priority; `.` names nobody (RFC 2782).
@@ -409,7 +421,6 @@ fn first_choice(records: &[Record]) -> impl Iterator<Item = &SRV> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
     use hickory_resolver::proto::rr::rdata::{A, AAAA};
