@@ -12,6 +12,7 @@
 )]
 
 pub mod client;
+pub mod dns;
 pub mod gateway;
 pub mod h2c;
 pub mod h2client;
