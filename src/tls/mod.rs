@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
-pub use pem::{CHAIN_BYTES_MAX, CHAIN_MAX, KEY_BYTES_MAX, certified};
+pub use pem::certified;
 
 use crate::model::{Certificate, Invalid, Secret};
 
