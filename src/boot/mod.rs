@@ -242,6 +242,17 @@ impl Site<'_> {
         })
     }
 
+    /// Whom endpoints' certificates are believed from, where services name nobody.
+    fn trust(&self) -> Result<tls::Trust, Fault> {
+        let proxy = &self.settings.proxy;
+        let store = TrustStore::prepare(proxy.ca_file.as_deref(), &self.settings.data);
+        let store = store.map_err(Fault::machine)?;
+        Ok(tls::Trust {
+            verify: proxy.tls_verify,
+            roots: Arc::new(store.roots().map_err(Fault::machine)?),
+        })
+    }
+
     fn trusted(&self) -> Result<TrustedProxies, Fault> {
         let networks: Vec<_> = self
             .settings
@@ -345,7 +356,8 @@ impl Site<'_> {
         });
         let parts = Parts {
             store,
-            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls)),
+            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls))
+                .trusting(self.trust()?),
             sockets,
             current: Arc::clone(&self.current),
             names,
@@ -389,6 +401,7 @@ impl Site<'_> {
         let fetch = Arc::new(local::Documents {
             client: self.client.clone(),
             timeout,
+            tls_verify: self.settings.proxy.tls_verify,
         });
         let dialect = GatewayDialect::new(registry.clone(), fetch, dialect_settings(settings));
         let router = gateway::router(dialect);

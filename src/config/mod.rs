@@ -65,6 +65,9 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Certificates (PEM) that endpoints' certificates are checked with; default the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether endpoints' certificates are checked where a service leaves it open (`tls_verify: null`,
+    /// which is what Kong's dialect writes by default). Default false, as Kong.
+    pub tls_verify: bool,
 }
 
 /// What bounds one client, one message, one connection. Sizes in bytes.
@@ -280,6 +283,7 @@ impl Default for Proxy {
             lane: true,
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
+            tls_verify: false,
         }
     }
 }

@@ -165,6 +165,7 @@ impl Reader {
             parse::duration(INSTANT),
         );
         self.set(&mut to.ca_file, "proxy.ca_file", parse::some(parse::path));
+        self.set(&mut to.tls_verify, "proxy.tls_verify", parse::flag);
     }
 
     fn limits(&mut self, to: &mut Limits) {

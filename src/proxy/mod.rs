@@ -23,6 +23,7 @@ pub mod request_id;
 pub mod stats;
 pub mod target;
 pub mod trust;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -134,13 +135,14 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         reused: bool,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         _: std::os::unix::io::RawFd,
-        _: Option<&pingora::protocols::Digest>,
+        digest: Option<&pingora::protocols::Digest>,
         x: &mut Exchange,
     ) -> Result<()> {
         x.attempt.reused = reused;
-        Ok(())
+        let vouched = witness::vouch(x, peer, digest).await;
+        vouched.map_err(failure::error)
     }
 
     async fn upstream_request_filter(

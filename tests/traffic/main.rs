@@ -37,4 +37,5 @@ mod retries;
 mod routing;
 mod streaming;
 mod tls;
+mod upstream_tls;
 mod websocket;
