@@ -116,6 +116,7 @@ impl Gateway {
         let kong = self.shared.kong_traffic && x.shape() == Shape::Native;
         let mut response = reply.render(&Asker {
             method: head.method,
+            version: head.version,
             headers: head.headers,
             shape: if kong { Shape::Kong } else { x.shape() },
             request_id: x.request_id.as_ref().map(RequestId::as_str),

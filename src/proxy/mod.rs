@@ -40,7 +40,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub use attempt::UpstreamLimits;
 pub use connection::Connection;
 pub use exchange::Exchange;
-pub use judge::no_plain_text;
+pub use judge::admit;
 pub use local::LocalService;
 
 use crate::metrics::Routes;

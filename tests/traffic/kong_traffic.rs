@@ -61,3 +61,54 @@ fn an_endpoint_that_is_not_there_is_told_in_kong_s_words() {
     let sentence = "An invalid response was received from the upstream server";
     assert_eq!(answer.json()["message"], sentence);
 }
+
+#[test]
+fn a_client_in_clear_is_sent_to_https_by_what_its_trusted_proxy_says() {
+    let origin = Origin::saying("ok");
+    let serve = |gateway: &Gateway| {
+        let service = gateway.service("s", origin.address());
+        for (path, status) in [("/a", 426), ("/b", 301), ("/c", 308)] {
+            let service = json!({"id": service["id"]});
+            let route = json!({
+                "paths": [path], "protocols": ["https"], "service": service,
+                "https_redirect_status_code": status,
+            });
+            let made = gateway.api("POST", "/routes", &route);
+            assert_eq!(made.status, 201, "{}", made.text());
+        }
+    };
+    let gateway = kong();
+    serve(&gateway);
+    let answer = gateway.get("/a/x");
+    assert_eq!(answer.status, 426);
+    assert_eq!(answer.json()["message"], "Please use HTTPS protocol");
+    assert_eq!(answer.header("connection"), Some("Upgrade"));
+    assert_eq!(answer.header("upgrade"), Some("TLS/1.2, HTTP/1.1"));
+    for (path, status) in [("/b", 301), ("/c", 308)] {
+        let answer = gateway.get(&format!("{path}/x?y=1"));
+        assert_eq!(answer.status, status);
+        let there = format!("https://gateway.example{path}/x?y=1");
+        assert_eq!(answer.header("location"), Some(&*there));
+    }
+    let forwarded = |gateway: &Gateway, scheme: &str| {
+        let fields = [("X-Forwarded-Proto", scheme)];
+        let mut client = gateway.client();
+        client
+            .request("GET", "/a", "h", &fields, b"")
+            .unwrap()
+            .status
+    };
+    assert_eq!(
+        forwarded(&gateway, "https"),
+        426,
+        "nobody trusts this client"
+    );
+    let gateway = Gateway::with(|settings| {
+        settings.kong.traffic = true;
+        settings.proxy.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    });
+    serve(&gateway);
+    assert_eq!(forwarded(&gateway, "https"), 200);
+    assert_eq!(forwarded(&gateway, "http"), 426);
+    assert_eq!(gateway.get("/a").status, 426);
+}

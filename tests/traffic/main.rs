@@ -22,6 +22,7 @@ mod balance;
 mod dialect;
 mod endpoints;
 mod failures;
+mod grpc;
 mod headers;
 mod http1;
 mod http2;

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
-use http::header::{TE, TRAILER};
+use http::header::{CONNECTION, TE, TRAILER, UPGRADE};
+use http::{HeaderValue, Response};
 use tokio::io::AsyncWriteExt;
 
 pub use client::Client;
@@ -288,7 +288,14 @@ impl<C> Visit<'_, C> {
             fields: &parts.headers,
             edits: Edits::default(),
         };
-        head.finish(false, self.reception.keep(&self.x));
+        let keep = self.reception.keep(&self.x);
+        head.finish(false, keep);
+        if parts.headers.contains_key(UPGRADE) {
+            // Whoever offers another protocol says so in this field too (RFC 9110 §7.8).
+            let options = if keep { "Upgrade" } else { "Upgrade, close" };
+            let options = HeaderValue::from_static(options);
+            head.edits.set(CONNECTION, options);
+        }
         let mut out = Vec::with_capacity(512);
         wire::write_head(&head, &mut out);
         (out, body)
