@@ -236,6 +236,7 @@ impl Site<'_> {
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
             kong_traffic: self.settings.kong.traffic,
+            kong_debug: self.settings.kong.debug_header,
             routes: Routes::register(&self.metrics).map_err(Fault::machine)?,
             totals: Totals::register(&self.metrics).map_err(Fault::machine)?,
             log,

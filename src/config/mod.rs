@@ -162,6 +162,9 @@ pub struct Kong {
     pub database: bool,
     /// Put Kong's fields on traffic, and answer in its words. Default true.
     pub traffic: bool,
+    /// Tell clients that send `Kong-Debug: 1` which route and service took their request. Default
+    /// false.
+    pub debug_header: bool,
 }
 
 impl Default for Kong {
@@ -170,6 +173,7 @@ impl Default for Kong {
             enabled: true,
             database: true,
             traffic: true,
+            debug_header: false,
         }
     }
 }

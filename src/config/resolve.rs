@@ -131,6 +131,7 @@ impl Reader {
         self.set(&mut kong.enabled, "kong.enabled", parse::flag);
         self.set(&mut kong.database, "kong.database", parse::flag);
         self.set(&mut kong.traffic, "kong.traffic", parse::flag);
+        self.set(&mut kong.debug_header, "kong.debug_header", parse::flag);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
         self.set(&mut settings.upgrade.socket, "upgrade.socket", parse::path);

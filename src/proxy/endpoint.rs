@@ -80,6 +80,9 @@ impl Gateway {
         if self.shared.kong_traffic && answer != Answer::Interim {
             kong::response(x, &mut edits);
         }
+        if answer != Answer::Interim {
+            kong::tell(x, |name, value| edits.set(name, value));
+        }
         Ok((answer, edits))
     }
 
@@ -124,6 +127,9 @@ impl Gateway {
         if kong {
             kong::reply(x, Instant::now(), response.headers_mut());
         }
+        kong::tell(x, |name, value| {
+            response.headers_mut().insert(name, value);
+        });
         response
     }
 }

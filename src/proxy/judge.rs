@@ -12,7 +12,7 @@ use super::headers::{request_hop_by_hop, switch};
 use super::local::LocalService;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::{Arrival, Head, Target, path_and_query};
-use super::{Gateway, forward, record};
+use super::{Gateway, forward, kong, record};
 use crate::model::HttpsRedirect;
 use crate::reply;
 use crate::reply::{HttpsBy, Reply};
@@ -150,6 +150,7 @@ impl Gateway {
             switch,
             connection_only,
             key: forward::key(x, service, head, &target.path),
+            told: self.shared.kong_debug && kong::asks(head.headers),
             body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(&self.shared.routes, service),
         }

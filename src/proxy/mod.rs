@@ -72,6 +72,8 @@ pub struct Shared {
     pub gateway_traffic: bool,
     /// Whether traffic carries Kong's fields and hears Kong's words.
     pub kong_traffic: bool,
+    /// Whether clients may ask by `Kong-Debug` who took their request.
+    pub kong_debug: bool,
     pub routes: Routes,
     pub totals: Totals,
     pub log: Option<AccessLog>,

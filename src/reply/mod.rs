@@ -301,9 +301,9 @@ const fn kong_text(kind: Kind) -> Option<&'static str> {
         Kind::UriTooLong => "URI too long",
         Kind::Internal => "An unexpected error occurred",
         Kind::HeadTooLarge => "Request header or cookie too large",
-        Kind::BadRequest
-        | Kind::MethodNotAllowed
-        | Kind::RequestTimeout
+        Kind::BadRequest => "Bad request",
+        Kind::RequestTimeout => "Request timeout",
+        Kind::MethodNotAllowed
         | Kind::NotImplemented
         | Kind::Unavailable
         | Kind::VersionNotSupported

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority that vouches for itself, or one that another vouches for.
@@ -49,6 +49,21 @@ impl Authority {
             issuer: Issuer::new(params, key),
             above: std::iter::once(own).chain(self.above.clone()).collect(),
         }
+    }
+
+    /// A client that believes this authority alone and offers HTTP/1.1; every connection shows the
+    /// certificate anew.
+    pub fn believer(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).expect("a root");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(versions)
+            .expect("ring has them")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        Arc::new(config)
     }
 
     pub fn issue(&self, names: &[&str]) -> Issued {
