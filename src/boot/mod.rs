@@ -10,6 +10,7 @@ mod local;
 mod logging;
 mod process;
 mod sockets;
+mod trust;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -243,17 +244,6 @@ impl Site<'_> {
         })
     }
 
-    /// Whom endpoints' certificates are believed from, where services name nobody.
-    fn trust(&self) -> Result<tls::Trust, Fault> {
-        let proxy = &self.settings.proxy;
-        let store = TrustStore::prepare(proxy.ca_file.as_deref(), &self.settings.data);
-        let store = store.map_err(Fault::machine)?;
-        Ok(tls::Trust {
-            verify: proxy.tls_verify,
-            roots: Arc::new(store.roots().map_err(Fault::machine)?),
-        })
-    }
-
     fn trusted(&self) -> Result<TrustedProxies, Fault> {
         let networks: Vec<_> = self
             .settings
@@ -358,7 +348,7 @@ impl Site<'_> {
         let parts = Parts {
             store,
             compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls))
-                .trusting(self.trust()?),
+                .trusting(trust::of(self.settings)?),
             sockets,
             current: Arc::clone(&self.current),
             names,

@@ -68,6 +68,11 @@ pub struct Proxy {
     /// Whether endpoints' certificates are checked where a service leaves it open (`tls_verify: null`,
     /// which is what Kong's dialect writes by default). Default false, as Kong.
     pub tls_verify: bool,
+    /// The certificate shown to endpoints that ask for one, where neither service nor pool names one:
+    /// a chain, PEM. Default none (Kong's `client_ssl_cert`).
+    pub client_cert: Option<PathBuf>,
+    /// The key of `client_cert`, PEM.
+    pub client_key: Option<PathBuf>,
 }
 
 /// What bounds one client, one message, one connection. Sizes in bytes.
@@ -288,6 +293,8 @@ impl Default for Proxy {
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
             tls_verify: false,
+            client_cert: None,
+            client_key: None,
         }
     }
 }

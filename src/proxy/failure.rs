@@ -279,6 +279,17 @@ impl Kind {
         }
     }
 
+    /// Why a handshake of our own came to nothing.
+    pub fn of_handshake(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_)) => Self::Certificate,
+            Some(rustls::Error::AlertReceived(alert)) if REFUSALS.contains(alert) => {
+                Self::ClientCertificate
+            }
+            Some(_) | None => Self::TlsHandshake,
+        }
+    }
+
     /// Why no connection came about.
     pub const fn of_connect(error: io::ErrorKind) -> Self {
         match error {

@@ -56,7 +56,7 @@ async fn look(
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(|error| Kind::of_connect(error.kind()))?;
     let connected = TlsConnector::from(config).connect(name, stream).await;
-    let mut stream = connected.map_err(|_| Kind::Certificate)?;
+    let mut stream = connected.map_err(|error| Kind::of_handshake(&error))?;
     let chain = stream.get_ref().1.peer_certificates();
     let chain = chain.unwrap_or_default().to_vec();
     // It has seen what it was made for.

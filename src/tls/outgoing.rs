@@ -20,6 +20,8 @@ pub struct Trust {
     pub verify: bool,
     /// The authorities of the system, or those that the operator named.
     pub roots: Arc<RootCertStore>,
+    /// The certificate shown where neither a service nor its pool names one.
+    pub shown: Option<Certificate>,
 }
 
 impl Default for Trust {
@@ -28,6 +30,7 @@ impl Default for Trust {
         Self {
             verify: false,
             roots: Arc::new(RootCertStore::empty()),
+            shown: None,
         }
     }
 }
@@ -41,7 +44,7 @@ pub struct Terms<'a> {
     pub depth: Option<u8>,
     /// The only authorities trusted, PEM; none: those of the node.
     pub authorities: Vec<&'a str>,
-    /// The certificate shown to endpoints that ask for one.
+    /// The certificate shown to endpoints that ask for one; `None`: the node's.
     pub shown: Option<&'a Certificate>,
 }
 
@@ -75,7 +78,8 @@ impl Outgoing {
             true => authorities(&terms.authorities)?,
             false => Vec::new(),
         };
-        let identity = terms.shown.map(Identity::of).transpose()?;
+        let shown = terms.shown.or(trust.shown.as_ref());
+        let identity = shown.map(Identity::of).transpose()?;
         let limit = terms.depth.filter(|_| verify);
         let fingerprint = fingerprint(verify, limit, &authorities, identity.as_ref());
         let roots = roots(&authorities, trust)?;
@@ -299,6 +303,34 @@ mod tests {
             ..Trust::default()
         };
         assert!(Outgoing::new(&terms, &trust).unwrap().verifies());
+    }
+
+    #[test]
+    fn nothing_that_holds_a_key_shows_it() {
+        let one = certificate();
+        let terms = Terms {
+            verify: Some(true),
+            depth: Some(1),
+            authorities: vec![&one.cert],
+            shown: Some(&one),
+        };
+        let identity = Identity::of(&one).unwrap();
+        let shown = crate::tls::Shown::of(&one, &crate::tls::provider()).unwrap();
+        let made = outgoing(&terms);
+        let texts = [
+            format!("{one:?} {terms:?} {identity:?} {shown:?} {made:?}"),
+            format!("{:?}", made.shown()),
+        ];
+        let der = identity.key.secret_der();
+        let numbers = format!("{der:?}");
+        let secrets = one
+            .key
+            .reveal()
+            .lines()
+            .filter(|line| !line.contains("-----"));
+        for secret in secrets.chain([numbers.trim_matches(['[', ']'])]) {
+            assert!(texts.iter().all(|text| !text.contains(secret)));
+        }
     }
 
     #[test]

@@ -144,6 +144,29 @@ fn a_service_s_own_certificate_goes_before_its_upstream_s() {
 }
 
 #[test]
+fn where_nobody_names_a_certificate_the_node_s_is_shown() {
+    let (servers, clients) = (Authority::root("servers"), Authority::root("clients"));
+    let server = servers.issue(&["localhost"]);
+    let (node_s, service_s) = (clients.issue(&["node"]), clients.issue(&["service"]));
+    let folder = tempfile::tempdir().unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&cert, &node_s.cert).unwrap();
+    std::fs::write(&key, &node_s.key).unwrap();
+    let gateway = Gateway::with(|settings| {
+        settings.proxy.client_cert = Some(cert);
+        settings.proxy.client_key = Some(key);
+    });
+    let origin = origin(server.demanding(&clients, &[&TLS13]));
+    serve(&gateway, "a", &origin, json!({}));
+    passes(&gateway, "a");
+    let own = certificate(&gateway, &service_s);
+    change(&gateway, "/services/a", json!({"client_certificate": own}));
+    passes(&gateway, "a");
+    let shown = origin.seen().into_iter().map(|seen| seen.shown.unwrap());
+    assert_eq!(shown.collect::<Vec<_>>(), [node_s.leaf(), service_s.leaf()]);
+}
+
+#[test]
 fn a_certificate_that_changes_is_shown_from_the_next_request_on() {
     let (servers, clients) = (Authority::root("servers"), Authority::root("clients"));
     let server = servers.issue(&["localhost"]);

@@ -9,6 +9,7 @@ use crate::model::{Id, Invalid, Kinded, Protocol, Service, Spec};
 
 pub(super) fn document(spec: &Service) -> Document {
     let verify = spec.tls_verify.filter(|_| spec.protocol.is_tls());
+    let depth = spec.tls_verify_depth.filter(|_| spec.protocol.is_tls());
     let fields = [
         ("name", json!(spec.name)),
         ("retries", json!(spec.retries)),
@@ -21,7 +22,7 @@ pub(super) fn document(spec: &Service) -> Document {
         ("read_timeout", milliseconds(spec.read_timeout)),
         ("client_certificate", mention(spec.client_certificate)),
         ("tls_verify", json!(verify)),
-        ("tls_verify_depth", json!(spec.tls_verify_depth)),
+        ("tls_verify_depth", json!(depth)),
         ("ca_certificates", listed(&spec.ca_certificates)),
         ("enabled", json!(spec.enabled)),
     ];
@@ -81,7 +82,9 @@ pub(super) fn spec(
     if !unchanged("tls_verify") || old.is_none() {
         spec.tls_verify = document.flag("tls_verify");
     }
-    spec.tls_verify_depth = document.whole("tls_verify_depth");
+    if !unchanged("tls_verify_depth") || old.is_none() {
+        spec.tls_verify_depth = document.whole("tls_verify_depth");
+    }
     spec.name = name(document)?;
     spec.port = document.whole("port").unwrap_or(80);
     spec.path = document.text("path").map(Into::into);
