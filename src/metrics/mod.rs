@@ -12,7 +12,7 @@ use prometheus::{
     TextEncoder,
 };
 
-pub use routes::{InFlight, Outcome, ROUTE_BUCKETS, RouteLabels, RouteStats, Routes};
+pub use routes::{InFlight, Outcome, ROUTE_BUCKETS, RouteLabels, RouteStats, register_routes};
 
 /// Why a metric could not be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -219,6 +219,7 @@ where
         conn.become_http2();
         let streams = Streams::new(
             self.proxy.clone(),
+            self.lane.clone(),
             conn.connection().clone(),
             &self.shared.limits,
         );

@@ -152,7 +152,7 @@ impl Gateway {
             key: forward::key(x, service, head, &target.path),
             told: self.shared.kong_debug && kong::asks(head.headers),
             body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
-            in_flight: hit.route().begin(&self.shared.routes, service),
+            in_flight: hit.route().begin(),
         }
     }
 

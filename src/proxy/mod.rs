@@ -43,7 +43,6 @@ pub use exchange::Exchange;
 pub use judge::admit;
 pub use local::LocalService;
 
-use crate::metrics::Routes;
 use crate::reply;
 use crate::reply::Reply;
 use crate::table::Current;
@@ -74,7 +73,6 @@ pub struct Shared {
     pub kong_traffic: bool,
     /// Whether clients may ask by `Kong-Debug` who took their request.
     pub kong_debug: bool,
-    pub routes: Routes,
     pub totals: Totals,
     pub log: Option<AccessLog>,
 }
