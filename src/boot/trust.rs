@@ -19,9 +19,9 @@ pub(super) fn of(settings: &Settings) -> Result<tls::Trust, Fault> {
     let store = TrustStore::prepare(proxy.ca_file.as_deref(), &settings.data);
     let roots = store.and_then(|store| store.roots());
     let pair = proxy
-        .client_cert
+        .client_cert_file
         .as_deref()
-        .zip(proxy.client_key.as_deref());
+        .zip(proxy.client_key_file.as_deref());
     Ok(tls::Trust {
         verify: proxy.tls_verify,
         roots: Arc::new(roots.map_err(Fault::machine)?),
@@ -35,13 +35,13 @@ fn identity(cert: &Path, key: &Path) -> Result<Certificate, Fault> {
         read_to_string(path).map_err(|error| Fault::new(Concern::Settings, wrong(error)))
     };
     let certificate = Certificate {
-        cert: read("client_cert", cert)?.into(),
-        key: Secret::new(read("client_key", key)?),
+        cert: read("client_cert_file", cert)?.into(),
+        key: Secret::new(read("client_key_file", key)?),
         cert_alt: None,
         key_alt: None,
     };
     let checked = tls::certified(&certificate.cert, &certificate.key, &tls::provider());
-    let wrong = |why| format!("proxy.client_cert and proxy.client_key: {why}");
+    let wrong = |why| format!("proxy.client_cert_file and proxy.client_key_file: {why}");
     checked.map_err(|invalid| Fault::new(Concern::Settings, wrong(invalid)))?;
     Ok(certificate)
 }

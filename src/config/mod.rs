@@ -70,9 +70,9 @@ pub struct Proxy {
     pub tls_verify: bool,
     /// The certificate shown to endpoints that ask for one, where neither service nor pool names one:
     /// a chain, PEM. Default none (Kong's `client_ssl_cert`).
-    pub client_cert: Option<PathBuf>,
-    /// The key of `client_cert`, PEM.
-    pub client_key: Option<PathBuf>,
+    pub client_cert_file: Option<PathBuf>,
+    /// The key of `client_cert_file`, PEM.
+    pub client_key_file: Option<PathBuf>,
 }
 
 /// What bounds one client, one message, one connection. Sizes in bytes.
@@ -293,8 +293,8 @@ impl Default for Proxy {
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
             tls_verify: false,
-            client_cert: None,
-            client_key: None,
+            client_cert_file: None,
+            client_key_file: None,
         }
     }
 }

@@ -168,8 +168,8 @@ impl Reader {
         self.set(&mut to.ca_file, "proxy.ca_file", parse::some(parse::path));
         self.set(&mut to.tls_verify, "proxy.tls_verify", parse::flag);
         let path = || parse::some(parse::path);
-        self.set(&mut to.client_cert, "proxy.client_cert", path());
-        self.set(&mut to.client_key, "proxy.client_key", path());
+        self.set(&mut to.client_cert_file, "proxy.client_cert_file", path());
+        self.set(&mut to.client_key_file, "proxy.client_key_file", path());
     }
 
     fn limits(&mut self, to: &mut Limits) {
@@ -374,8 +374,8 @@ fn contradictions(settings: &Settings) -> Vec<Mistake> {
         let why = "limits.header_field_max is greater than limits.header_section_max; lower the first or raise the second";
         found.push(why.to_owned());
     }
-    if settings.proxy.client_cert.is_some() != settings.proxy.client_key.is_some() {
-        let why = "proxy.client_cert and proxy.client_key belong together; give both or neither";
+    if settings.proxy.client_cert_file.is_some() != settings.proxy.client_key_file.is_some() {
+        let why = "proxy.client_cert_file and proxy.client_key_file belong together; give both or neither";
         found.push(why.to_owned());
     }
     let mistake = |why| Mistake::new(Place::Unwritten, why);

@@ -153,8 +153,8 @@ fn where_nobody_names_a_certificate_the_node_s_is_shown() {
     std::fs::write(&cert, &node_s.cert).unwrap();
     std::fs::write(&key, &node_s.key).unwrap();
     let gateway = Gateway::with(|settings| {
-        settings.proxy.client_cert = Some(cert);
-        settings.proxy.client_key = Some(key);
+        settings.proxy.client_cert_file = Some(cert);
+        settings.proxy.client_key_file = Some(key);
     });
     let origin = origin(server.demanding(&clients, &[&TLS13]));
     serve(&gateway, "a", &origin, json!({}));
