@@ -176,6 +176,33 @@ fn a_grpcs_service_is_verified_and_shown_a_certificate() {
 }
 
 #[test]
+fn no_call_uses_a_connection_whose_chain_is_too_long_not_even_beside_another() {
+    let root = Authority::root("root");
+    let deep = root.below("between").issue(&["localhost"]);
+    let config = deep.serve(None, rustls::DEFAULT_VERSIONS, &["h2"]);
+    let (gateway, origin) = (gateway(), H2cOrigin::echo_tls(config));
+    let only = json!([kong(&gateway, "/ca_certificates", json!({"cert": root.cert}))["id"]]);
+    let port = origin.address().port();
+    serve(&gateway, "a", port, json!({"protocol": "grpcs"}), &["grpc"]);
+    let mut terms = json!({"tls_verify": true, "ca_certificates": only, "tls_verify_depth": 0});
+    gateway.patch("services", "a", terms.clone());
+    let client = H2Client::connect(gateway.http());
+    let calls = || (0..20).map(|_| call("http://h/a.B/C")).collect();
+    for _ in 0..3 {
+        for answer in client.all(calls()) {
+            let answer = answer.unwrap();
+            assert_eq!((answer.status, code(&answer.headers)), (502, "14"));
+        }
+    }
+    assert!(origin.seen().is_empty());
+    terms["tls_verify_depth"] = 1.into();
+    gateway.patch("services", "a", terms);
+    for answer in client.all(calls()) {
+        assert_eq!(code(&answer.unwrap().trailers), "0");
+    }
+}
+
+#[test]
 fn what_fails_before_an_endpoint_is_told_in_the_header() {
     let (gateway, gone) = (gateway(), Refusing::new());
     serve(
