@@ -10,6 +10,7 @@ mod local;
 mod logging;
 mod process;
 mod sockets;
+mod trust;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -239,6 +240,7 @@ impl Site<'_> {
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
             kong_traffic: self.settings.kong.traffic,
+            kong_debug: self.settings.kong.debug_header,
             totals: Totals::register(&self.metrics).map_err(Fault::machine)?,
             log,
         })
@@ -348,7 +350,8 @@ impl Site<'_> {
         });
         let parts = Parts {
             store,
-            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls)),
+            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls))
+                .trusting(trust::of(self.settings)?),
             sockets,
             current: Arc::clone(&self.current),
             names,
@@ -392,6 +395,7 @@ impl Site<'_> {
         let fetch = Arc::new(local::Documents {
             client: self.client.clone(),
             timeout,
+            tls_verify: self.settings.proxy.tls_verify,
         });
         let dialect = GatewayDialect::new(registry.clone(), fetch, dialect_settings(settings));
         let router = gateway::router(dialect);

@@ -68,6 +68,14 @@ pub struct Proxy {
     /// Name servers that are asked for the hosts of endpoints, over UDP and TCP. Default those of the
     /// system, with its search list.
     pub name_servers: Vec<SocketAddr>,
+    /// Whether endpoints' certificates are checked where a service leaves it open (`tls_verify: null`,
+    /// which is what Kong's dialect writes by default). Default false, as Kong.
+    pub tls_verify: bool,
+    /// The certificate shown to endpoints that ask for one, where neither service nor pool names one:
+    /// a chain, PEM. Default none (Kong's `client_ssl_cert`).
+    pub client_cert_file: Option<PathBuf>,
+    /// The key of `client_cert_file`, PEM.
+    pub client_key_file: Option<PathBuf>,
 }
 
 /// What bounds one client, one message, one connection. Sizes in bytes.
@@ -162,6 +170,9 @@ pub struct Kong {
     pub database: bool,
     /// Put Kong's fields on traffic, and answer in its words. Default true.
     pub traffic: bool,
+    /// Tell clients that send `Kong-Debug: 1` which route and service took their request. Default
+    /// false.
+    pub debug_header: bool,
 }
 
 impl Default for Kong {
@@ -170,6 +181,7 @@ impl Default for Kong {
             enabled: true,
             database: true,
             traffic: true,
+            debug_header: false,
         }
     }
 }
@@ -284,6 +296,9 @@ impl Default for Proxy {
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
             name_servers: Vec::new(),
+            tls_verify: false,
+            client_cert_file: None,
+            client_key_file: None,
         }
     }
 }

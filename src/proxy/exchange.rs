@@ -52,6 +52,8 @@ pub(super) struct Matched {
     /// Where it belongs among the endpoints of a pool that hashes.
     pub(super) place: Place,
     pub(super) body_bytes_max: u64,
+    /// Whether the client is told who took its request.
+    pub(super) told: bool,
     /// Counts the request as under way, whatever becomes of it.
     pub(super) in_flight: InFlight,
 }
