@@ -4,14 +4,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 
+use super::family::{Busy, Family, counter, float, gauge, labelled};
 use super::{Error, Metrics};
 
 /// Upper bounds of the latency histogram, in seconds.
@@ -115,7 +114,7 @@ impl RouteStats {
         labels: impl FnOnce() -> RouteLabels,
     ) -> InFlight {
         let counters = self.0.get_or_init(|| {
-            routes.busy(self);
+            routes.0.busy.add(self);
             Box::new(Counters::new(labels()))
         });
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -149,14 +148,8 @@ impl Drop for InFlight {
 pub struct Routes(Arc<Shared>);
 
 struct Shared {
-    busy: Mutex<Vec<Weak<RouteStats>>>,
-    families: [Family; 5],
-}
-
-struct Family {
-    desc: Desc,
-    kind: MetricType,
-    samples: fn(&Counters) -> Vec<Metric>,
+    busy: Busy<RouteStats>,
+    families: [Family<Counters>; 5],
 }
 
 impl fmt::Debug for Routes {
@@ -169,28 +162,11 @@ impl Routes {
     /// Registers the families `gateway_route_*`.
     pub fn register(metrics: &Metrics) -> Result<Self, Error> {
         let routes = Self(Arc::new(Shared {
-            busy: Mutex::default(),
+            busy: Busy::default(),
             families: families()?,
         }));
         metrics.register(routes.clone())?;
         Ok(routes)
-    }
-
-    fn busy(&self, stats: &Arc<RouteStats>) {
-        let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        // Amortised: swept only when it would grow, and then it has room for as many again.
-        if busy.len() == busy.capacity() {
-            busy.retain(|stats| stats.strong_count() > 0);
-            let room = busy.len().max(16);
-            busy.reserve(room);
-        }
-        busy.push(Arc::downgrade(stats));
-    }
-
-    fn alive(&self) -> Vec<Arc<RouteStats>> {
-        let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|stats| stats.strong_count() > 0);
-        busy.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -200,78 +176,51 @@ impl Collector for Routes {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let alive = self.alive();
+        let alive = self.0.busy.alive();
         let counters: Vec<&Counters> = alive
             .iter()
             .filter_map(|stats| stats.0.get().map(|counters| &**counters))
             .collect();
-        let family = |family: &Family| family.collect(&counters);
+        let family = |family: &Family<Counters>| family.collect(&counters);
         self.0.families.iter().map(family).collect()
     }
 }
 
-impl Family {
-    fn collect(&self, counters: &[&Counters]) -> MetricFamily {
-        let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(self.desc.help.clone());
-        family.set_field_type(self.kind);
-        let samples = counters
-            .iter()
-            .flat_map(|counters| (self.samples)(counters));
-        family.set_metric(samples.collect());
-        family
-    }
-}
-
-fn families() -> Result<[Family; 5], Error> {
-    let family = |name: &str, help: &str, extra: &[&str], kind, samples| {
-        let labels = ["route", "service"].iter().chain(extra);
-        let labels = labels.map(|label| (*label).to_owned()).collect();
-        let desc = Desc::new(name.into(), help.into(), labels, Default::default());
-        desc.map_err(|error| Error::Refused {
-            name: name.into(),
-            why: error.to_string(),
-        })
-        .map(|desc| Family {
-            desc,
-            kind,
-            samples,
-        })
-    };
+fn families() -> Result<[Family<Counters>; 5], Error> {
+    let labels = ["route", "service"];
     Ok([
-        family(
+        Family::new(
             "gateway_route_requests_total",
             "Requests that a route took, by class of status.",
-            &["status"],
+            &["route", "service", "status"],
             MetricType::COUNTER,
             requests,
         )?,
-        family(
+        Family::new(
             "gateway_route_request_duration_seconds",
             "From the request's head to the response's last byte.",
-            &[],
+            &labels,
             MetricType::HISTOGRAM,
             durations,
         )?,
-        family(
+        Family::new(
             "gateway_route_request_bytes_total",
             "Bytes of request bodies.",
-            &[],
+            &labels,
             MetricType::COUNTER,
-            |counters| vec![counters.counter(&counters.bytes_in, None)],
+            |counters: &Counters| vec![counter(counters.metric(None), &counters.bytes_in)],
         )?,
-        family(
+        Family::new(
             "gateway_route_response_bytes_total",
             "Bytes of response bodies.",
-            &[],
+            &labels,
             MetricType::COUNTER,
-            |counters| vec![counters.counter(&counters.bytes_out, None)],
+            |counters: &Counters| vec![counter(counters.metric(None), &counters.bytes_out)],
         )?,
-        family(
+        Family::new(
             "gateway_route_requests_in_flight",
             "Requests that a route has at this moment.",
-            &[],
+            &labels,
             MetricType::GAUGE,
             in_flight,
         )?,
@@ -280,33 +229,12 @@ fn families() -> Result<[Family; 5], Error> {
 
 impl Counters {
     fn metric(&self, status: Option<&'static str>) -> Metric {
-        let pair = |name: &str, value: &str| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.into());
-            pair.set_value(value.into());
-            pair
-        };
-        let mut pairs = vec![
-            pair("route", &self.labels.route),
-            pair("service", &self.labels.service),
-        ];
-        pairs.extend(status.map(|status| pair("status", status)));
-        Metric::from_label(pairs)
+        let (route, service) = (&*self.labels.route, &*self.labels.service);
+        match status {
+            Some(status) => labelled(&[("route", route), ("service", service), ("status", status)]),
+            None => labelled(&[("route", route), ("service", service)]),
+        }
     }
-
-    fn counter(&self, value: &AtomicU64, status: Option<&'static str>) -> Metric {
-        let mut counter = Counter::default();
-        counter.set_value(float(value.load(Ordering::Relaxed)));
-        let mut metric = self.metric(status);
-        metric.set_counter(counter);
-        metric
-    }
-}
-
-/// Prometheus counts in floats; beyond 2⁵³ the last digits are lost.
-#[expect(clippy::cast_precision_loss, reason = "the format has no integers")]
-const fn float(value: u64) -> f64 {
-    value as f64
 }
 
 /// The classes that have been seen.
@@ -314,7 +242,7 @@ fn requests(counters: &Counters) -> Vec<Metric> {
     let classes = CLASSES.iter().zip(&counters.requests);
     classes
         .filter(|(_, count)| count.load(Ordering::Relaxed) > 0)
-        .map(|(class, count)| counters.counter(count, Some(*class)))
+        .map(|(class, count)| counter(counters.metric(Some(*class)), count))
         .collect()
 }
 
@@ -341,11 +269,8 @@ fn durations(counters: &Counters) -> Vec<Metric> {
 
 fn in_flight(counters: &Counters) -> Vec<Metric> {
     let now = counters.in_flight.load(Ordering::Relaxed);
-    let mut gauge = Gauge::default();
-    gauge.set_value(float(u64::try_from(now).unwrap_or(0)));
-    let mut metric = counters.metric(None);
-    metric.set_gauge(gauge);
-    vec![metric]
+    let now = u64::try_from(now).unwrap_or(0);
+    vec![gauge(counters.metric(None), now)]
 }
 
 #[cfg(test)]
@@ -451,6 +376,6 @@ mod tests {
         for _ in 0..10_000 {
             drop(Arc::new(RouteStats::default()).enter(&routes, labels));
         }
-        assert!(routes.0.busy.lock().unwrap().capacity() < 100);
+        assert!(routes.0.busy.capacity() < 100);
     }
 }

@@ -18,6 +18,18 @@ pub enum ListenerProtocol {
     Http,
     /// TLS by the certificates of the registry; HTTP/1.1 or HTTP/2 by ALPN.
     Https,
+    /// Bytes: to the listener's service, else by routes of protocol `tcp`.
+    Tcp,
+    /// Bytes within TLS: opened by the certificates of the registry and taken to the listener's
+    /// service, else by routes of protocol `tls` or, unopened, `tls_passthrough`.
+    Tls,
+}
+
+impl ListenerProtocol {
+    /// Whether it carries bytes, and not requests of HTTP.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
 }
 
 /// An address bound while the gateway runs.
@@ -38,6 +50,10 @@ pub struct Listener {
     /// Every connection must begin with a PROXY protocol header, v1 or v2. Default false.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// Where every connection goes, whatever the routes say; only with `tcp` and `tls`. Default: where
+    /// its route says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Id>,
 }
 
 const fn everywhere() -> IpAddr {
@@ -55,6 +71,10 @@ impl Rules for Listener {
         if self.port == 0 {
             return Err(Invalid::new("port", "a listener's port is 1 to 65535"));
         }
+        if self.service.is_some() && !self.protocol.is_stream() {
+            let why = "only a listener of protocol tcp or tls has a service; HTTP goes by routes";
+            return Err(Invalid::new("service", why));
+        }
         Ok(())
     }
 
@@ -64,6 +84,13 @@ impl Rules for Listener {
 
     fn name(&self) -> Option<&str> {
         Some(self.name.as_str())
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let service = self
+            .service
+            .map(|id| Reference::to("service", Kind::Service, id, Tie::Free));
+        service.into_iter().collect()
     }
 }
 

@@ -80,6 +80,26 @@ impl Protocol {
     }
 }
 
+/// The PROXY protocol header that a connection of bytes to an endpoint begins with: it tells the
+/// endpoint who the client is (HAProxy's `proxy-protocol.txt`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeader {
+    /// None.
+    #[default]
+    Off,
+    /// One line of text (section 2.1).
+    V1,
+    /// Binary (section 2.2).
+    V2,
+}
+
+impl ProxyHeader {
+    const fn is_off(&self) -> bool {
+        matches!(self, Self::Off)
+    }
+}
+
 /// What traffic goes to: an address or a pool, how to speak to it, and how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -112,7 +132,8 @@ pub struct Service {
     )]
     #[schemars(with = "u32")]
     pub connect_timeout: Duration,
-    /// Longest pause between two writes to the endpoint. Default 60,000 ms.
+    /// Longest pause between two writes to the endpoint; of a connection of bytes, how long what one
+    /// side sent may wait for the other to take it. Default 60,000 ms.
     #[serde(
         default = "timeout_default",
         rename = "write_timeout_ms",
@@ -120,7 +141,8 @@ pub struct Service {
     )]
     #[schemars(with = "u32")]
     pub write_timeout: Duration,
-    /// Longest pause between two reads from the endpoint. Default 60,000 ms.
+    /// Longest pause between two reads from the endpoint; of a connection of bytes, how long neither
+    /// side may say anything. Default 60,000 ms.
     #[serde(
         default = "timeout_default",
         rename = "read_timeout_ms",
@@ -143,6 +165,10 @@ pub struct Service {
     /// The only authorities trusted for the endpoint's certificate; default the system's.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub ca_certificates: Box<[Id]>,
+    /// What tells endpoints who the client of a connection of bytes is; requests of HTTP carry fields
+    /// for it. Default `off`.
+    #[serde(default, skip_serializing_if = "ProxyHeader::is_off")]
+    pub proxy_protocol: ProxyHeader,
 }
 
 const fn port_default() -> u16 {
@@ -180,6 +206,7 @@ impl Service {
             tls_server_name: None,
             client_certificate: None,
             ca_certificates: Box::default(),
+            proxy_protocol: ProxyHeader::Off,
         }
     }
 }

@@ -418,6 +418,7 @@ mod tests {
             port: 9000,
             protocol: ListenerProtocol::Https,
             proxy_protocol: true,
+            service: None,
         }
     }
 

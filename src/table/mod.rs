@@ -9,6 +9,7 @@ mod compile;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod hosts;
+mod l4;
 mod normalize;
 pub mod oracle;
 mod paths;
@@ -26,6 +27,7 @@ use imbl::{OrdMap, OrdSet};
 use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
+pub use l4::{ServerName, StreamFacts, StreamHit, StreamRoute};
 pub use normalize::{escape, normalize};
 use route::Listed;
 pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
@@ -35,6 +37,7 @@ pub use service::{Service, authority};
 use crate::model::{Entity, Id, Revision};
 use crate::upstream::{Pool, Resolved};
 use certs::Certs;
+use l4::Streams;
 use router::Router;
 use service::Backend;
 use slots::{ById, Slots};
@@ -45,6 +48,7 @@ pub struct Table {
     revision: Revision,
     router: Router,
     routes: OrdSet<Listed>,
+    streams: Streams,
     services: Slots<Arc<Service>>,
     pools: ById<Backend>,
     /// Which pool an endpoint is in.
@@ -90,6 +94,11 @@ impl Table {
                 .is_some_and(|service| service.spec().enabled)
         };
         self.router.find(question, enabled, trial)
+    }
+
+    /// Where a connection of bytes goes: to the service of its listener, else by the best route.
+    pub fn find_stream(&self, facts: &StreamFacts<'_>) -> Option<StreamHit<'_>> {
+        self.streams.find(facts, |slot| self.services.get(slot))
     }
 
     /// The service a route goes to.
