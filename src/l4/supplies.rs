@@ -71,6 +71,11 @@ impl Supplies {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn has_pipes(&self) -> bool {
+        !self.store().pipes.is_empty()
+    }
+
     fn kept_or_made(&self) -> Option<Pipe> {
         let mut store = self.store();
         if let Some(kept) = store.pipes.pop() {

@@ -35,6 +35,8 @@ mod paths;
 mod pingora;
 mod retries;
 mod routing;
+mod stream;
+mod stream_tls;
 mod streaming;
 mod tls;
 mod websocket;
