@@ -134,7 +134,7 @@ impl<C: Side, O: Side> Relay<C, O> {
         }
         while alarm.as_mut().poll(cx).is_ready() {
             if alarm.deadline() >= deadline {
-                return Poll::Ready(cause);
+                return Poll::Ready(self.broken.unwrap_or(cause));
             }
             alarm.as_mut().reset(deadline);
         }

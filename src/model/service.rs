@@ -59,7 +59,7 @@ pub enum Protocol {
     Tls,
     /// Bytes within TLS that the gateway does not open.
     TlsPassthrough,
-    /// Datagrams.
+    /// Datagrams. Stored and shown; nothing is served by it yet.
     Udp,
 }
 

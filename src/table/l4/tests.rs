@@ -56,7 +56,7 @@ fn recorded(route: &Value) -> Option<Arc<Entity>> {
 fn end(request: &Value, side: &str) -> SocketAddr {
     let ip = request[format!("{side}_ip")].as_str();
     let port = request[format!("{side}_port")].as_u64().unwrap_or(0);
-    let ip = ip.map_or(IpAddr::from([240, 0, 0, 1]), |ip| ip.parse().unwrap());
+    let ip: IpAddr = ip.unwrap_or("240.0.0.1").parse().unwrap();
     SocketAddr::new(ip, u16::try_from(port).unwrap())
 }
 
