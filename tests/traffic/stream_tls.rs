@@ -119,6 +119,12 @@ fn one_port_opens_one_name_and_passes_another_through() {
     drop(passed);
     let line = gateway.session(|line| line["service"] == "secured");
     assert_eq!(line["protocol"], "tls_passthrough");
+    for (name, service) in [("a.test", "plain"), ("b.test", "secured")] {
+        let question = json!({"scheme": "tls", "sni": name});
+        let answer = gateway.api("POST", "/api/explain", &question).json();
+        assert_eq!(answer["service"]["name"], service, "{answer}");
+        assert_eq!(answer["forward"]["endpoints"][0]["health"], "unknown");
+    }
 }
 
 #[test]
