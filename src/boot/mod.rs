@@ -39,7 +39,7 @@ use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
 use crate::l4::Streams;
-use crate::metrics::{Metrics, Routes};
+use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
 use crate::net;
 use crate::net::bind;
@@ -225,6 +225,9 @@ impl Site<'_> {
 
     fn shared(&self, log: Option<AccessLog>, local: Arc<LateService>) -> Result<Shared, Fault> {
         let name = format!("sluicegate-{}", Id::random());
+        let current = Arc::clone(&self.current);
+        let busy = move || current.load().busy_routes().collect();
+        register_routes(&self.metrics, busy).map_err(Fault::machine)?;
         Ok(Shared {
             current: Arc::clone(&self.current),
             trusted: self.trusted()?,
@@ -238,7 +241,6 @@ impl Site<'_> {
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
             kong_traffic: self.settings.kong.traffic,
-            routes: Routes::register(&self.metrics).map_err(Fault::machine)?,
             totals: Totals::register(&self.metrics).map_err(Fault::machine)?,
             log,
         })

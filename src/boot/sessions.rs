@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fault, Site};
 use crate::l4;
 use crate::l4::{Ended, Record, Tls, Trust};
-use crate::metrics::Sessions;
+use crate::metrics::register_sessions;
 use crate::model::{Entity, Timestamp};
 use crate::proxy::access_log::{AccessLog, Session};
 
@@ -17,9 +17,11 @@ impl Site<'_> {
             verifying: Arc::clone(verifying),
             believing: Arc::clone(believing),
         };
+        let current = Arc::clone(&self.current);
+        let busy = move || current.load().busy_streams();
+        register_sessions(&self.metrics, busy).map_err(Fault::machine)?;
         Ok(l4::Shared {
             current: Arc::clone(&self.current),
-            sessions: Sessions::register(&self.metrics).map_err(Fault::machine)?,
             stats: l4::Stats::register(&self.metrics).map_err(Fault::machine)?,
             retries_max: self.settings.proxy.retries_max,
             trust,

@@ -24,7 +24,7 @@ pub use side::Side;
 pub use stats::{Cause, Stats};
 pub use supplies::Supplies;
 
-use crate::metrics::{OpenSession, Sessions};
+use crate::metrics::OpenSession;
 use crate::model::{Entity, Id};
 use crate::table::{Current, ServerName, Service, StreamFacts};
 use choose::Choice;
@@ -35,7 +35,6 @@ use side::Origin;
 /// What all workers share.
 pub struct Shared {
     pub current: Arc<Current>,
-    pub sessions: Sessions,
     pub stats: Stats,
     /// Further attempts after the first that any session may have, whatever its service allows.
     pub retries_max: u16,
@@ -149,7 +148,7 @@ impl Streams {
         seen.service = Some(Arc::clone(service.entity()));
         Some(Session {
             service: Arc::clone(service),
-            open: hit.open(&self.shared.sessions),
+            open: hit.open(),
             streams: self.clone(),
             arrival,
             seen,

@@ -14,8 +14,8 @@ use prometheus::{
     TextEncoder,
 };
 
-pub use routes::{InFlight, Outcome, ROUTE_BUCKETS, RouteLabels, RouteStats, Routes};
-pub use sessions::{OpenSession, SessionLabels, SessionStats, Sessions};
+pub use routes::{InFlight, Outcome, ROUTE_BUCKETS, RouteLabels, RouteStats, register_routes};
+pub use sessions::{OpenSession, SessionStats, register_sessions};
 
 /// Why a metric could not be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

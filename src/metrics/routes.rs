@@ -1,8 +1,6 @@
 //! Counters of one route, created when its first request comes: a hundred thousand idle routes cost
-//! a pointer each. The collector finds the busy ones through weak references, so that a route's
-//! numbers go with the last table that has it.
+//! a pointer each. Whoever has the routes shows the busy ones when they are asked for.
 
-use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,7 +8,7 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 
-use super::family::{Busy, Family, counter, float, gauge, labelled};
+use super::family::{Family, counter, float, gauge, labelled};
 use super::{Error, Metrics};
 
 /// Upper bounds of the latency histogram, in seconds.
@@ -53,36 +51,30 @@ pub struct Outcome {
     pub bytes_out: u64,
 }
 
-/// The counters of one route. Kept by whatever outlives tables, one per route.
+/// The counters of one route, once it has any.
 #[derive(Debug, Default)]
-pub struct RouteStats(OnceLock<Box<Counters>>);
+pub struct RouteStats(OnceLock<Arc<Counters>>);
 
-#[derive(Debug)]
+/// What most requests count stands first and together: two lines of the cache.
+#[derive(Debug, Default)]
+#[repr(C)]
 struct Counters {
-    labels: RouteLabels,
+    in_flight: AtomicI64,
+    nanos: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
     /// By hundreds: `1xx` to `5xx`, and what is none of them.
     requests: [AtomicU64; CLASSES.len()],
     /// Not cumulative; the last one has what is slower than every bound.
     durations: [AtomicU64; BUCKETS_NANOS.len() + 1],
-    nanos: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-    in_flight: AtomicI64,
 }
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
 impl Counters {
-    fn new(labels: RouteLabels) -> Self {
-        Self {
-            labels,
-            requests: Default::default(),
-            durations: Default::default(),
-            nanos: AtomicU64::new(0),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            in_flight: AtomicI64::new(0),
-        }
+    fn is_used(&self) -> bool {
+        let seen = |count: &AtomicU64| count.load(Ordering::Relaxed) > 0;
+        self.in_flight.load(Ordering::Relaxed) > 0 || self.requests.iter().any(seen)
     }
 
     fn observe(&self, outcome: &Outcome) {
@@ -107,86 +99,88 @@ fn add(counter: Option<&AtomicU64>, by: u64) {
 }
 
 impl RouteStats {
-    /// Counts a request as in flight until the guard is dropped. `labels` are asked for once.
-    pub fn enter(
-        self: &Arc<Self>,
-        routes: &Routes,
-        labels: impl FnOnce() -> RouteLabels,
-    ) -> InFlight {
-        let counters = self.0.get_or_init(|| {
-            routes.0.busy.add(self);
-            Box::new(Counters::new(labels()))
-        });
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn enter(&self) -> InFlight {
+        let counters = self.counters();
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight(Arc::clone(counters))
+    }
+
+    /// The same counters, for the route's next version.
+    #[must_use]
+    pub fn carry(&self) -> Self {
+        Self(OnceLock::from(Arc::clone(self.counters())))
+    }
+
+    /// Whether the route has seen a request.
+    pub fn is_busy(&self) -> bool {
+        let counters = self.0.get();
+        counters.is_some_and(|counters| counters.is_used())
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        self.0.get_or_init(Arc::default)
     }
 }
 
 /// A request in flight. A guard, because a task that panics is dropped without a last word.
 #[derive(Debug)]
-pub struct InFlight(Arc<RouteStats>);
+pub struct InFlight(Arc<Counters>);
 
 impl InFlight {
     /// Counts how the request ended; it stays in flight until the guard goes.
     pub fn observe(&self, outcome: &Outcome) {
-        if let Some(counters) = self.0.0.get() {
-            counters.observe(outcome);
-        }
+        self.0.observe(outcome);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(counters) = self.0.0.get() {
-            counters.in_flight.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Every route that has seen a request.
-#[derive(Clone)]
-pub struct Routes(Arc<Shared>);
-
-struct Shared {
-    busy: Busy<RouteStats>,
-    families: [Family<Counters>; 5],
+/// Registers the families `gateway_route_*`. `busy` tells of every route that has seen a request.
+///
+/// # Errors
+/// They are registered already.
+pub fn register_routes(
+    metrics: &Metrics,
+    busy: impl Fn() -> Vec<(RouteLabels, RouteStats)> + Send + Sync + 'static,
+) -> Result<(), Error> {
+    let (busy, families) = (Box::new(busy), families()?);
+    metrics.register(Routes { busy, families })
 }
 
-impl fmt::Debug for Routes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routes").finish_non_exhaustive()
-    }
+struct Routes {
+    busy: Box<dyn Fn() -> Vec<(RouteLabels, RouteStats)> + Send + Sync>,
+    families: [Family<Busy>; 5],
 }
 
-impl Routes {
-    /// Registers the families `gateway_route_*`.
-    pub fn register(metrics: &Metrics) -> Result<Self, Error> {
-        let routes = Self(Arc::new(Shared {
-            busy: Busy::default(),
-            families: families()?,
-        }));
-        metrics.register(routes.clone())?;
-        Ok(routes)
-    }
+/// A route that has seen requests.
+struct Busy {
+    labels: RouteLabels,
+    counters: Arc<Counters>,
 }
 
 impl Collector for Routes {
     fn desc(&self) -> Vec<&Desc> {
-        self.0.families.iter().map(|family| &family.desc).collect()
+        self.families.iter().map(|family| &family.desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let alive = self.0.busy.alive();
-        let counters: Vec<&Counters> = alive
-            .iter()
-            .filter_map(|stats| stats.0.get().map(|counters| &**counters))
-            .collect();
-        let family = |family: &Family<Counters>| family.collect(&counters);
-        self.0.families.iter().map(family).collect()
+        let busy = (self.busy)().into_iter();
+        let busy = busy.map(|(labels, stats)| Busy {
+            labels,
+            counters: Arc::clone(stats.counters()),
+        });
+        let busy: Vec<Busy> = busy.collect();
+        let families = self.families.iter();
+        families.map(|family| family.collect(&busy)).collect()
     }
 }
 
-fn families() -> Result<[Family<Counters>; 5], Error> {
+fn families() -> Result<[Family<Busy>; 5], Error> {
     let labels = ["route", "service"];
     Ok([
         Family::new(
@@ -208,14 +202,14 @@ fn families() -> Result<[Family<Counters>; 5], Error> {
             "Bytes of request bodies.",
             &labels,
             MetricType::COUNTER,
-            |counters: &Counters| vec![counter(counters.metric(None), &counters.bytes_in)],
+            |busy: &Busy| vec![counter(busy.metric(None), &busy.counters.bytes_in)],
         )?,
         Family::new(
             "gateway_route_response_bytes_total",
             "Bytes of response bodies.",
             &labels,
             MetricType::COUNTER,
-            |counters: &Counters| vec![counter(counters.metric(None), &counters.bytes_out)],
+            |busy: &Busy| vec![counter(busy.metric(None), &busy.counters.bytes_out)],
         )?,
         Family::new(
             "gateway_route_requests_in_flight",
@@ -227,7 +221,7 @@ fn families() -> Result<[Family<Counters>; 5], Error> {
     ])
 }
 
-impl Counters {
+impl Busy {
     fn metric(&self, status: Option<&'static str>) -> Metric {
         let (route, service) = (&*self.labels.route, &*self.labels.service);
         match status {
@@ -238,15 +232,16 @@ impl Counters {
 }
 
 /// The classes that have been seen.
-fn requests(counters: &Counters) -> Vec<Metric> {
-    let classes = CLASSES.iter().zip(&counters.requests);
+fn requests(busy: &Busy) -> Vec<Metric> {
+    let classes = CLASSES.iter().zip(&busy.counters.requests);
     classes
         .filter(|(_, count)| count.load(Ordering::Relaxed) > 0)
-        .map(|(class, count)| counter(counters.metric(Some(*class)), count))
+        .map(|(class, count)| counter(busy.metric(Some(*class)), count))
         .collect()
 }
 
-fn durations(counters: &Counters) -> Vec<Metric> {
+fn durations(busy: &Busy) -> Vec<Metric> {
+    let counters = &busy.counters;
     let mut sum = 0;
     let mut buckets = Vec::with_capacity(ROUTE_BUCKETS.len());
     let mut counts = counters.durations.iter().map(|n| n.load(Ordering::Relaxed));
@@ -262,19 +257,21 @@ fn durations(counters: &Counters) -> Vec<Metric> {
     histogram.set_bucket(buckets);
     histogram.set_sample_count(sum);
     histogram.set_sample_sum(float(counters.nanos.load(Ordering::Relaxed)) / 1e9);
-    let mut metric = counters.metric(None);
+    let mut metric = busy.metric(None);
     metric.set_histogram(histogram);
     vec![metric]
 }
 
-fn in_flight(counters: &Counters) -> Vec<Metric> {
-    let now = counters.in_flight.load(Ordering::Relaxed);
+fn in_flight(busy: &Busy) -> Vec<Metric> {
+    let now = busy.counters.in_flight.load(Ordering::Relaxed);
     let now = u64::try_from(now).unwrap_or(0);
-    vec![gauge(counters.metric(None), now)]
+    vec![gauge(busy.metric(None), now)]
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     fn labels() -> RouteLabels {
@@ -293,6 +290,19 @@ mod tests {
         }
     }
 
+    /// Metrics that show the routes in the list.
+    fn shown() -> (Metrics, Arc<Mutex<Vec<RouteStats>>>) {
+        let (metrics, list) = (Metrics::new(), Arc::new(Mutex::new(Vec::new())));
+        let routes = Arc::clone(&list);
+        let busy = move || {
+            let routes = routes.lock().unwrap();
+            let busy = routes.iter().filter(|stats: &&RouteStats| stats.is_busy());
+            busy.map(|stats| (labels(), stats.carry())).collect()
+        };
+        register_routes(&metrics, busy).unwrap();
+        (metrics, list)
+    }
+
     fn text(metrics: &Metrics) -> String {
         String::from_utf8(metrics.render()).unwrap()
     }
@@ -309,11 +319,10 @@ mod tests {
 
     #[test]
     fn a_route_shows_what_it_did() {
-        let metrics = Metrics::new();
-        let routes = Routes::register(&metrics).unwrap();
-        let stats = Arc::new(RouteStats::default());
-        let first = stats.enter(&routes, labels);
-        let second = stats.enter(&routes, || unreachable!("asked for once"));
+        let (metrics, routes) = shown();
+        let stats = RouteStats::default();
+        let (first, second) = (stats.enter(), stats.enter());
+        routes.lock().unwrap().push(stats);
         first.observe(&outcome(200, 10));
         first.observe(&outcome(503, 40_000));
         second.observe(&outcome(999, 0));
@@ -339,15 +348,24 @@ mod tests {
     }
 
     #[test]
-    fn a_route_is_shown_only_while_someone_has_it() {
-        let metrics = Metrics::new();
-        let routes = Routes::register(&metrics).unwrap();
-        let stats = Arc::new(RouteStats::default());
+    fn an_idle_route_is_not_shown() {
+        let (metrics, routes) = shown();
+        let stats = RouteStats::default();
+        routes.lock().unwrap().push(stats.carry());
         assert!(!text(&metrics).contains("gateway_route"));
-        drop(stats.enter(&routes, labels));
+        let guard = routes.lock().unwrap()[0].enter();
         assert!(text(&metrics).contains("gateway_route"));
-        drop(stats);
+        drop(guard);
         assert!(!text(&metrics).contains("gateway_route"));
+    }
+
+    #[test]
+    fn the_next_version_of_a_route_counts_on() {
+        let (metrics, routes) = shown();
+        let old = RouteStats::default();
+        routes.lock().unwrap().push(old.carry());
+        old.enter().observe(&outcome(200, 1));
+        assert!(text(&metrics).contains("status=\"2xx\"} 1\n"));
     }
 
     #[test]
@@ -357,25 +375,16 @@ mod tests {
 
     #[test]
     fn a_panic_leaves_nothing_in_flight() {
-        let metrics = Metrics::new();
-        let routes = Routes::register(&metrics).unwrap();
-        let stats = Arc::new(RouteStats::default());
-        let guard = stats.enter(&routes, labels);
+        let (metrics, routes) = shown();
+        let stats = RouteStats::default();
+        let guard = stats.enter();
+        guard.observe(&outcome(200, 1));
+        routes.lock().unwrap().push(stats);
         let task = std::thread::spawn(move || {
             let _guard = guard;
             panic!("a filter's mistake");
         });
         assert!(task.join().is_err());
         assert!(text(&metrics).contains("orders\"} 0\n"));
-    }
-
-    #[test]
-    fn forgotten_routes_do_not_pile_up() {
-        let metrics = Metrics::new();
-        let routes = Routes::register(&metrics).unwrap();
-        for _ in 0..10_000 {
-            drop(Arc::new(RouteStats::default()).enter(&routes, labels));
-        }
-        assert!(routes.0.busy.capacity() < 100);
     }
 }

@@ -1,129 +1,120 @@
 //! Counters of connections of bytes, by the route and the service they go to; made when the first
-//! comes, and gone with the last table that has the route.
+//! comes. Whoever has the routes shows the busy ones when they are asked for.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
-use super::family::{Busy, Family, counter, gauge, labelled};
-use super::{Error, Metrics};
+use super::family::{Family, counter, gauge, labelled};
+use super::{Error, Metrics, RouteLabels};
 
-/// What a session is counted under: the names of entities, or their ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionLabels {
-    /// Empty where the listener names the service.
-    pub route: Box<str>,
-    /// Empty for a route without service.
-    pub service: Box<str>,
-}
-
-/// The counters of one route, or of one listener that names its service.
+/// The counters of one route, or of one listener that names its service, once it has any.
 #[derive(Debug, Default)]
-pub struct SessionStats(OnceLock<Box<Counters>>);
+pub struct SessionStats(OnceLock<Arc<Counters>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Counters {
-    labels: SessionLabels,
     opened: AtomicU64,
     ended: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
 
+impl Counters {
+    /// `ended` is read first, so that a race can only overstate it.
+    fn open(&self) -> u64 {
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.opened.load(Ordering::Relaxed).saturating_sub(ended)
+    }
+}
+
 impl SessionStats {
-    /// Counts a session as open until the guard is dropped. `labels` are asked for once.
-    pub fn open(
-        self: &Arc<Self>,
-        sessions: &Sessions,
-        labels: impl FnOnce() -> SessionLabels,
-    ) -> OpenSession {
-        let counters = self.0.get_or_init(|| {
-            sessions.0.busy.add(self);
-            Box::new(Counters {
-                labels: labels(),
-                opened: AtomicU64::new(0),
-                ended: AtomicU64::new(0),
-                bytes_in: AtomicU64::new(0),
-                bytes_out: AtomicU64::new(0),
-            })
-        });
+    /// Counts a session as open until the guard is dropped.
+    pub fn open(&self) -> OpenSession {
+        let counters = self.counters();
         counters.opened.fetch_add(1, Ordering::Relaxed);
-        OpenSession(Arc::clone(self))
+        OpenSession(Arc::clone(counters))
+    }
+
+    /// The same counters, for the next version of what they count for.
+    #[must_use]
+    pub fn carry(&self) -> Self {
+        Self(OnceLock::from(Arc::clone(self.counters())))
+    }
+
+    /// Whether there has been a session.
+    pub fn is_busy(&self) -> bool {
+        let counters = self.0.get();
+        counters.is_some_and(|counters| counters.opened.load(Ordering::Relaxed) > 0)
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        self.0.get_or_init(Arc::default)
     }
 }
 
 /// A session that goes on. A guard, because a task that panics is dropped without a last word.
 #[derive(Debug)]
-pub struct OpenSession(Arc<SessionStats>);
+pub struct OpenSession(Arc<Counters>);
 
 impl OpenSession {
     /// Counts what was carried: from the client, and to it.
     pub fn carried(&self, bytes_in: u64, bytes_out: u64) {
-        if let Some(counters) = self.0.0.get() {
-            counters.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
-            counters.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
-        }
+        self.0.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        self.0.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
     }
 }
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
-        if let Some(counters) = self.0.0.get() {
-            counters.ended.fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Every route and listener that has seen a session.
-#[derive(Clone)]
-pub struct Sessions(Arc<Shared>);
-
-struct Shared {
-    busy: Busy<SessionStats>,
-    families: [Family<Counters>; 3],
+/// Registers the families `gateway_stream_*` that tell routes apart. `busy` tells of everything that
+/// has seen a session; the label `route` is empty for a listener that names its service.
+///
+/// # Errors
+/// They are registered already.
+pub fn register_sessions(
+    metrics: &Metrics,
+    busy: impl Fn() -> Vec<(RouteLabels, SessionStats)> + Send + Sync + 'static,
+) -> Result<(), Error> {
+    let (busy, families) = (Box::new(busy), families()?);
+    metrics.register(Sessions { busy, families })
 }
 
-impl fmt::Debug for Sessions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").finish_non_exhaustive()
-    }
+struct Sessions {
+    busy: Box<dyn Fn() -> Vec<(RouteLabels, SessionStats)> + Send + Sync>,
+    families: [Family<Busy>; 3],
 }
 
-impl Sessions {
-    /// Registers the families `gateway_stream_*` that tell routes apart.
-    ///
-    /// # Errors
-    /// Where a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, Error> {
-        let sessions = Self(Arc::new(Shared {
-            busy: Busy::default(),
-            families: families()?,
-        }));
-        metrics.register(sessions.clone())?;
-        Ok(sessions)
-    }
+/// A route or a listener that has seen sessions.
+struct Busy {
+    labels: RouteLabels,
+    counters: Arc<Counters>,
 }
 
 impl Collector for Sessions {
     fn desc(&self) -> Vec<&Desc> {
-        self.0.families.iter().map(|family| &family.desc).collect()
+        self.families.iter().map(|family| &family.desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let alive = self.0.busy.alive();
-        let counters: Vec<&Counters> = alive
-            .iter()
-            .filter_map(|stats| stats.0.get().map(|counters| &**counters))
-            .collect();
-        let family = |family: &Family<Counters>| family.collect(&counters);
-        self.0.families.iter().map(family).collect()
+        let busy = (self.busy)().into_iter();
+        let busy = busy.map(|(labels, stats)| Busy {
+            labels,
+            counters: Arc::clone(stats.counters()),
+        });
+        let busy: Vec<Busy> = busy.collect();
+        let families = self.families.iter();
+        families.map(|family| family.collect(&busy)).collect()
     }
 }
 
-fn families() -> Result<[Family<Counters>; 3], Error> {
+fn families() -> Result<[Family<Busy>; 3], Error> {
     let labels = ["route", "service"];
     Ok([
         Family::new(
@@ -131,14 +122,14 @@ fn families() -> Result<[Family<Counters>; 3], Error> {
             "Connections of bytes that were taken to a service.",
             &labels,
             MetricType::COUNTER,
-            |counters: &Counters| vec![counter(counters.metric(), &counters.opened)],
+            |busy: &Busy| vec![counter(busy.metric(), &busy.counters.opened)],
         )?,
         Family::new(
             "gateway_stream_sessions_open",
             "Connections of bytes that go on at this moment.",
             &labels,
             MetricType::GAUGE,
-            |counters: &Counters| vec![gauge(counters.metric(), counters.open())],
+            |busy: &Busy| vec![gauge(busy.metric(), busy.counters.open())],
         )?,
         Family::new(
             "gateway_stream_bytes_total",
@@ -150,21 +141,15 @@ fn families() -> Result<[Family<Counters>; 3], Error> {
     ])
 }
 
-impl Counters {
-    /// `ended` is read first, so that a race can only overstate it.
-    fn open(&self) -> u64 {
-        let ended = self.ended.load(Ordering::Relaxed);
-        self.opened.load(Ordering::Relaxed).saturating_sub(ended)
-    }
-
+impl Busy {
     fn metric(&self) -> Metric {
-        let SessionLabels { route, service } = &self.labels;
+        let RouteLabels { route, service } = &self.labels;
         labelled(&[("route", route), ("service", service)])
     }
 }
 
-fn carried(counters: &Counters) -> Vec<Metric> {
-    let SessionLabels { route, service } = &counters.labels;
+fn carried(busy: &Busy) -> Vec<Metric> {
+    let RouteLabels { route, service } = &busy.labels;
     let one = |direction, bytes| {
         let pairs = [
             ("route", &**route),
@@ -173,6 +158,7 @@ fn carried(counters: &Counters) -> Vec<Metric> {
         ];
         counter(labelled(&pairs), bytes)
     };
+    let counters = &busy.counters;
     vec![
         one("in", &counters.bytes_in),
         one("out", &counters.bytes_out),
@@ -183,41 +169,40 @@ fn carried(counters: &Counters) -> Vec<Metric> {
 mod tests {
     use super::*;
 
-    fn labels() -> SessionLabels {
-        SessionLabels {
+    fn shown(stats: &SessionStats) -> String {
+        let metrics = Metrics::new();
+        let (busy, carried) = (stats.is_busy(), stats.carry());
+        let labels = || RouteLabels {
             route: "db".into(),
             service: "orders".into(),
-        }
-    }
-
-    fn text(metrics: &Metrics) -> String {
+        };
+        let told = move || {
+            let one = busy.then(|| (labels(), carried.carry()));
+            one.into_iter().collect()
+        };
+        register_sessions(&metrics, told).unwrap();
         String::from_utf8(metrics.render()).unwrap()
     }
 
     #[test]
     fn sessions_are_counted_while_they_go_on_and_their_bytes_when_they_end() {
-        let metrics = Metrics::new();
-        let sessions = Sessions::register(&metrics).unwrap();
-        let stats = Arc::new(SessionStats::default());
-        assert!(!text(&metrics).contains("gateway_stream"));
-        let one = stats.open(&sessions, labels);
-        let two = stats.open(&sessions, || unreachable!("asked for once"));
+        let stats = SessionStats::default();
+        assert!(!shown(&stats).contains("gateway_stream"));
+        let (one, _two) = (stats.open(), stats.carry().open());
         one.carried(3, 5);
         drop(one);
-        let shown = text(&metrics);
+        let text = shown(&stats);
         let of = r#"route="db",service="orders"}"#;
         for line in [
             format!("gateway_stream_sessions_total{{{of} 2"),
             format!("gateway_stream_sessions_open{{{of} 1"),
         ] {
-            assert!(shown.contains(&line), "{line}\n{shown}");
+            assert!(text.contains(&line), "{line}\n{text}");
         }
         let named = |line: &&str| line.starts_with("gateway_stream_bytes_total{");
-        let carried: Vec<_> = shown.lines().filter(named).collect();
-        assert_eq!(carried.len(), 2, "{shown}");
+        let carried: Vec<_> = text.lines().filter(named).collect();
+        assert_eq!(carried.len(), 2, "{text}");
         assert!(carried[0].contains("\"in\"") && carried[0].ends_with(" 3"));
         assert!(carried[1].contains("\"out\"") && carried[1].ends_with(" 5"));
-        drop((two, stats));
-        assert!(!text(&metrics).contains("gateway_stream"));
     }
 }

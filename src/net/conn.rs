@@ -26,7 +26,7 @@ use crate::net::reaper::{Phase, Watched, now};
 use crate::net::transport::Transport;
 use crate::proxy::connection::Connection;
 use crate::proxy::head::Checked;
-use crate::proxy::lane::Client;
+use crate::proxy::lane::Carrier;
 
 /// RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -426,7 +426,7 @@ enum Preface {
     Unexpected,
 }
 
-impl Client for Conn {
+impl Carrier for Conn {
     fn head(&self) -> Option<(&[u8], Checked)> {
         Some((self.inbound.pending().get(..self.cleared)?, self.head?))
     }

@@ -235,6 +235,7 @@ where
         conn.become_http2();
         let streams = streams::Streams::new(
             self.proxy.clone(),
+            self.lane.clone(),
             conn.connection().clone(),
             &self.shared.limits,
         );

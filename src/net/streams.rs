@@ -14,17 +14,24 @@ use pingora_proxy::{HttpProxy, ProxyHttp};
 
 use crate::net::limits::Limits;
 use crate::proxy::connection::Connection;
+use crate::proxy::lane::Lane;
 
 /// One HTTP/2 connection as pingora serves it.
 pub struct Streams<A> {
     proxy: Arc<HttpProxy<A>>,
+    lane: Option<Arc<Lane>>,
     connection: Arc<Connection>,
     options: HttpServerOptions,
     h2: H2Options,
 }
 
 impl<A> Streams<A> {
-    pub fn new(proxy: Arc<HttpProxy<A>>, connection: Arc<Connection>, limits: &Limits) -> Self {
+    pub fn new(
+        proxy: Arc<HttpProxy<A>>,
+        lane: Option<Arc<Lane>>,
+        connection: Arc<Connection>,
+        limits: &Limits,
+    ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(limits.h2_idle);
         let mut h2 = default_h2_options();
@@ -32,6 +39,7 @@ impl<A> Streams<A> {
             .max_header_list_size(limits.h2_headers);
         Self {
             proxy,
+            lane,
             connection,
             options,
             h2,
@@ -50,6 +58,13 @@ where
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let session = match (session, &self.lane) {
+            (ServerSession::H2(stream), Some(lane)) => {
+                let declined = lane.serve_stream(stream, &self.connection).await?;
+                ServerSession::new_http2(declined)
+            }
+            (session, _) => session,
+        };
         let work = self.proxy.process_new_http(session, shutdown);
         self.connection.clone().scope(work).await
     }

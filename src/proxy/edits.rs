@@ -103,12 +103,18 @@ impl Edits {
         })
     }
 
+    /// The sender's own fields that stay.
+    pub(super) fn kept<'a>(
+        &'a self,
+        fields: &'a impl Fields,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        fields.each().filter(|(name, _)| !self.replaces(name))
+    }
+
     /// Writes the fields that result from the sender's, in HTTP/1's form.
     pub fn write(&self, fields: &impl Fields, out: &mut Vec<u8>) {
-        for (name, value) in fields.each() {
-            if !self.replaces(name) {
-                write_field(name, value, out);
-            }
+        for (name, value) in self.kept(fields) {
+            write_field(name, value, out);
         }
         for (name, edit) in &self.0 {
             if let Edit::Set(value) | Edit::Append(value) = edit {

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{HOST, VIA};
+use http::header::{COOKIE, HOST, VIA};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
-use super::edits::Edits;
+use super::edits::{Edits, Fields};
 use super::exchange::{Exchange, Matched};
 use super::headers::{Forward, Hop, Instance, impostors};
 use super::request_id::X_REQUEST_ID;
@@ -97,7 +97,18 @@ pub(super) fn edits(
     if let Some(host) = host(x, matched, client) {
         edits.set_first(HOST, host);
     }
+    if client.version == Version::HTTP_2
+        && let Some(cookie) = joined_cookie(client.headers)
+    {
+        edits.set(COOKIE, cookie);
+    }
     edits
+}
+
+/// The one field that HTTP/1 wants for the several that HTTP/2 allows (RFC 9113 §8.2.3).
+fn joined_cookie(headers: &HeaderMap) -> Option<HeaderValue> {
+    let crumbs: Vec<&[u8]> = Fields::values(headers, &COOKIE).collect();
+    (crumbs.len() > 1).then(|| HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).ok())?
 }
 
 /// Turns the client's request into the endpoint's, as pingora will send it.
@@ -204,7 +215,7 @@ pub(super) fn key(x: &Exchange, service: &Service, head: Head<'_>, path: &[u8]) 
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
-    let fields = headers.get_all(http::header::COOKIE).iter();
+    let fields = headers.get_all(COOKIE).iter();
     let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
     value_of(pairs.map(<[u8]>::trim_ascii), name)
 }

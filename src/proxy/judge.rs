@@ -138,7 +138,7 @@ impl Gateway {
             connection_only,
             key: forward::key(x, service, head, &target.path),
             body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
-            in_flight: hit.route().begin(&self.shared.routes, service),
+            in_flight: hit.route().begin(),
         }
     }
 

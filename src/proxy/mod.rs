@@ -42,7 +42,6 @@ pub use exchange::Exchange;
 pub use judge::no_plain_text;
 pub use local::LocalService;
 
-use crate::metrics::Routes;
 use crate::reply;
 use crate::reply::Reply;
 use crate::table::Current;
@@ -71,7 +70,6 @@ pub struct Shared {
     pub gateway_traffic: bool,
     /// Whether traffic carries Kong's fields and hears Kong's words.
     pub kong_traffic: bool,
-    pub routes: Routes,
     pub totals: Totals,
     pub log: Option<AccessLog>,
 }

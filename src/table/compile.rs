@@ -306,13 +306,12 @@ impl Work<'_> {
     fn listeners(&mut self, touched: &[EntityRef]) {
         for at in touched.iter().filter(|at| at.kind == Kind::Listener) {
             let listener = self.builder.snapshot.get::<Listener>(at.id);
-            let named = listener.and_then(|listener| Some((listener, listener.service?)));
-            let Some((listener, service)) = named else {
+            let Some(service) = listener.and_then(|listener| listener.service) else {
                 self.table.streams.unbind(at.id);
                 continue;
             };
             match self.slot(service) {
-                Ok(slot) => self.table.streams.bind(at.id, listener.name.as_str(), slot),
+                Ok(slot) => self.table.streams.bind(at.id, slot),
                 Err(invalid) => self.problems.push(Problem { at: *at, invalid }),
             }
         }

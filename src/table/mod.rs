@@ -34,6 +34,7 @@ pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
 
+use crate::metrics::{RouteLabels, RouteStats, SessionStats};
 use crate::model::{Entity, Id, Revision};
 use crate::upstream::{Pool, Resolved};
 use certs::Certs;
@@ -122,6 +123,30 @@ impl Table {
 
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter().map(|listed| &listed.0)
+    }
+
+    /// The counters of every route that has seen a request, and what it is called in metrics.
+    pub fn busy_routes(&self) -> impl Iterator<Item = (RouteLabels, RouteStats)> {
+        let busy = self.routes().filter(|route| route.stats.is_busy());
+        busy.map(|route| (self.labels(route), route.stats.carry()))
+    }
+
+    /// The same of every stream route, and of every listener that names its service, which has seen a
+    /// session.
+    pub fn busy_streams(&self) -> Vec<(RouteLabels, SessionStats)> {
+        let label = |slot| {
+            let service = self.services.get(slot);
+            service.map_or_else(Box::default, |service| service.entity().label().into())
+        };
+        self.streams.busy(label).collect()
+    }
+
+    fn labels(&self, route: &Route) -> RouteLabels {
+        let service = self.service(route).map(|service| service.entity().label());
+        RouteLabels {
+            route: route.entity().label().into(),
+            service: service.map(Into::into).unwrap_or_default(),
+        }
     }
 
     /// Every pool in use, with its entity: the configured ones, and the addresses of services

@@ -1,9 +1,11 @@
-//! Entries by the literal beginning of their path: a radix trie whose nodes are shared between
-//! tables, so that one change copies one way from the root and nothing else.
+//! Entries by the literal beginning of their path: a burst trie (Heinz, Zobel and Williams, 2002)
+//! whose nodes are shared between tables, so that one change copies one way from the root and
+//! nothing else.
 //!
 //! A prefix path stands at its own text, an exact path likewise, a regex at the literal that every
 //! match of it begins with. Looking a path up visits the nodes along it: as many as the path is
-//! deep, however many routes there are.
+//! deep, however many routes there are. With many routes each node on the way is memory that no cache
+//! holds, so the last levels are not nodes but buckets: keys side by side, compared one by one.
 
 use std::sync::Arc;
 
@@ -12,201 +14,302 @@ use smallvec::SmallVec;
 use super::route::Entry;
 use crate::model::Id;
 
-/// One node: what stands behind the bytes that lead to it.
+/// The most entries of a bucket.
+const BUCKET_MAX: usize = 32;
+
+/// Paths that begin alike, from where they begin to differ.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Bucket(Bucket),
+    Fork(Fork),
+}
+
+/// Few entries, in no order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Node {
-    /// The bytes from the parent to here; never empty but at the root.
+pub(super) struct Bucket {
+    /// The key of each entry, behind its length in two bytes.
+    keys: Box<[u8]>,
+    entries: Box<[Entry]>,
+}
+
+/// Many entries, told apart by their next byte.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fork {
+    /// What all of them have before it.
     label: Label,
-    entries: Entries,
+    /// Those that end behind the label, best first.
+    entries: Arc<[Entry]>,
     branch: Branch,
 }
 
-/// Most labels are short, and then stand in their node: with many routes each allocation on the way
-/// is memory that no cache holds.
+/// Most labels are short, and then stand in their node.
 type Label = SmallVec<[u8; 16]>;
 
-/// The ways on from a node: the first byte of each child's label, sorted, and the child.
+/// The ways on from a fork: each next byte, sorted, and what stands behind it.
 #[derive(Clone, Debug, Default)]
 struct Branch(Box<[(u8, Arc<Node>)]>);
 
-/// What stands at a node, best first.
-#[derive(Clone, Debug, Default)]
-enum Entries {
-    #[default]
-    None,
-    /// In place, as most are.
-    One(Entry),
-    Several(Arc<[Entry]>),
-}
-
-impl Entries {
-    #[inline]
-    fn as_slice(&self) -> &[Entry] {
-        match self {
-            Self::None => &[],
-            Self::One(entry) => std::slice::from_ref(entry),
-            Self::Several(entries) => entries,
-        }
-    }
-}
-
-impl FromIterator<Entry> for Entries {
-    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
-        let mut entries = entries.into_iter();
-        match (entries.next(), entries.next()) {
-            (None, _) => Self::None,
-            (Some(one), None) => Self::One(one),
-            (Some(first), Some(second)) => {
-                Self::Several([first, second].into_iter().chain(entries).collect())
-            }
-        }
-    }
-}
-
-impl Branch {
-    fn insert(&mut self, at: usize, first: u8, child: Arc<Node>) {
-        let mut children = std::mem::take(&mut self.0).into_vec();
-        children.insert(at, (first, child));
-        self.0 = children.into();
-    }
-
-    fn remove(&mut self, at: usize) {
-        let mut children = std::mem::take(&mut self.0).into_vec();
-        children.remove(at);
-        self.0 = children.into();
-    }
-
-    /// The place of the child whose label begins with `first`, else the place where it belongs.
-    #[inline]
-    fn place(&self, first: u8) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&first, |(byte, _)| *byte)
-    }
-
-    fn child_mut(&mut self, at: usize) -> Option<&mut Arc<Node>> {
-        self.0.get_mut(at).map(|(_, child)| child)
+impl Default for Node {
+    fn default() -> Self {
+        Self::Bucket(Bucket::default())
     }
 }
 
 impl Node {
     pub(super) fn is_empty(&self) -> bool {
-        self.branch.0.is_empty() && matches!(self.entries, Entries::None)
+        match self {
+            Self::Bucket(bucket) => bucket.entries.is_empty(),
+            Self::Fork(fork) => fork.branch.0.is_empty() && fork.entries.is_empty(),
+        }
     }
 
-    /// Shows the entries of every node along `path`, from the root on.
+    /// Shows the entries of every key that `path` begins with.
     #[inline]
     pub(super) fn walk<'t>(&'t self, path: &[u8], mut visit: impl FnMut(&'t [Entry])) {
         let (mut node, mut rest) = (self, path);
         loop {
-            let entries = node.entries.as_slice();
-            if !entries.is_empty() {
-                visit(entries);
-            }
-            let Some(child) = rest.first().and_then(|first| node.child(*first)) else {
+            let fork = match node {
+                Self::Bucket(bucket) => return bucket.each(rest, visit),
+                Self::Fork(fork) => fork,
+            };
+            let Some(behind) = rest.strip_prefix(&*fork.label) else {
                 return;
             };
-            let Some(behind) = rest.strip_prefix(&*child.label) else {
+            if !fork.entries.is_empty() {
+                visit(&fork.entries);
+            }
+            let Some((next, behind)) = behind.split_first() else {
+                return;
+            };
+            let Some(child) = fork.branch.child(*next) else {
                 return;
             };
             (node, rest) = (child, behind);
         }
     }
 
-    #[inline]
-    fn child(&self, first: u8) -> Option<&Self> {
-        let at = self.branch.place(first).ok()?;
-        self.branch.0.get(at).map(|(_, child)| &**child)
-    }
-
     /// Adds an entry at `key`. Nodes that another table shares are copied, the others changed.
     pub(super) fn insert(self: &mut Arc<Self>, key: &[u8], entry: Entry) {
         let node = Arc::make_mut(self);
-        let Some(first) = key.first() else {
-            return node.add(entry);
-        };
-        let branch = &mut node.branch;
-        match branch.place(*first) {
-            Err(at) => {
-                let leaf = Self {
-                    label: key.into(),
-                    entries: Entries::One(entry),
-                    branch: Branch::default(),
-                };
-                branch.insert(at, *first, Arc::new(leaf));
+        match node {
+            Self::Bucket(bucket) if bucket.entries.len() < BUCKET_MAX => bucket.insert(key, entry),
+            Self::Bucket(bucket) => {
+                let mut fork = bucket.burst();
+                fork.insert(key, entry);
+                *node = Self::Fork(fork);
             }
-            Ok(at) => {
-                let Some(child) = branch.child_mut(at) else {
-                    return;
-                };
-                let shared = common_prefix(&child.label, key);
-                if shared < child.label.len() {
-                    split(child, shared);
-                }
-                child.insert(key.get(shared..).unwrap_or_default(), entry);
-            }
+            Self::Fork(fork) => fork.insert(key, entry),
         }
-    }
-
-    fn add(&mut self, entry: Entry) {
-        let old = self.entries.as_slice();
-        let at = old.partition_point(|other| other.order(&entry).is_lt());
-        let (better, worse) = old.split_at(at);
-        let all = better.iter().cloned().chain([entry]);
-        self.entries = all.chain(worse.iter().cloned()).collect();
     }
 
     /// Takes out the entries of `route` at `key`, and the nodes that this leaves without use.
     pub(super) fn remove(self: &mut Arc<Self>, key: &[u8], route: Id) {
         let node = Arc::make_mut(self);
-        let Some(first) = key.first() else {
-            return node.take(route);
-        };
-        let Ok(at) = node.branch.place(*first) else {
-            return;
-        };
-        let Some(child) = node.branch.child_mut(at) else {
-            return;
-        };
-        let Some(behind) = key.strip_prefix(&*child.label) else {
-            return;
-        };
-        child.remove(behind, route);
-        if !child.is_empty() {
-            return merge(child);
+        match node {
+            Self::Bucket(bucket) => {
+                bucket.retain(|at, entry| at != key || entry.route.id() != route)
+            }
+            Self::Fork(fork) => {
+                fork.remove(key, route);
+                if let Some(simpler) = fork.simplified() {
+                    *node = simpler;
+                }
+            }
         }
-        node.branch.remove(at);
     }
 
-    fn take(&mut self, route: Id) {
-        let others = self.entries.as_slice().iter();
-        let rest = others.filter(|entry| entry.route.id() != route);
-        self.entries = rest.cloned().collect();
+    /// This node, found behind `before` instead.
+    fn behind(&self, before: &[u8]) -> Self {
+        match self {
+            Self::Bucket(bucket) => Self::Bucket(bucket.behind(before)),
+            Self::Fork(fork) => Self::Fork(Fork {
+                label: [before, &fork.label].concat().into(),
+                ..fork.clone()
+            }),
+        }
     }
 }
 
-/// Puts a node between a child's parent and the child, after `at` bytes of its label.
-fn split(child: &mut Arc<Node>, at: usize) {
-    let mut lower = Node::clone(child);
-    let (upper_label, lower_label) = child.label.split_at(at);
-    let upper_label = upper_label.into();
-    lower.label = lower_label.into();
-    let first = lower.label.first().copied().unwrap_or_default();
-    *child = Arc::new(Node {
-        label: upper_label,
-        entries: Entries::None,
-        branch: Branch([(first, Arc::new(lower))].into()),
-    });
+impl Bucket {
+    #[inline]
+    fn each<'t>(&'t self, rest: &[u8], mut visit: impl FnMut(&'t [Entry])) {
+        let mut keys = &*self.keys;
+        for entry in &self.entries {
+            let Some((key, behind)) = split_key(keys) else {
+                return;
+            };
+            if key.first().is_none_or(|first| rest.first() == Some(first)) && rest.starts_with(key)
+            {
+                visit(std::slice::from_ref(entry));
+            }
+            keys = behind;
+        }
+    }
+
+    fn items(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        let mut keys = &*self.keys;
+        self.entries.iter().map_while(move |entry| {
+            let (key, behind) = split_key(keys)?;
+            keys = behind;
+            Some((key, entry))
+        })
+    }
+
+    fn insert(&mut self, key: &[u8], entry: Entry) {
+        let mut keys = std::mem::take(&mut self.keys).into_vec();
+        push_key(&[key], &mut keys);
+        self.keys = keys.into();
+        let mut entries = std::mem::take(&mut self.entries).into_vec();
+        entries.push(entry);
+        self.entries = entries.into();
+    }
+
+    fn retain(&mut self, keep: impl Fn(&[u8], &Entry) -> bool) {
+        let mut rest = Self::default();
+        for (key, entry) in self.items().filter(|(key, entry)| keep(key, entry)) {
+            rest.insert(key, entry.clone());
+        }
+        *self = rest;
+    }
+
+    fn burst(&self) -> Fork {
+        let mut keys = self.items().map(|(key, _)| key);
+        let first = keys.next().unwrap_or_default();
+        let shared = keys.map(|key| common_prefix(first, key)).min();
+        let label = first.get(..shared.unwrap_or(first.len()));
+        let mut fork = Fork {
+            label: label.unwrap_or_default().into(),
+            ..Fork::default()
+        };
+        for (key, entry) in self.items() {
+            fork.insert(key, entry.clone());
+        }
+        fork
+    }
+
+    fn behind(&self, before: &[u8]) -> Self {
+        let mut keys = Vec::new();
+        for (key, _) in self.items() {
+            push_key(&[before, key], &mut keys);
+        }
+        Self {
+            keys: keys.into(),
+            entries: self.entries.clone(),
+        }
+    }
 }
 
-/// Joins a node that holds nothing with its only child.
-fn merge(node: &mut Arc<Node>) {
-    let (Entries::None, [(_, only)]) = (&node.entries, &*node.branch.0) else {
-        return;
-    };
-    let label = [&*node.label, &*only.label].concat();
-    *node = Arc::new(Node {
-        label: label.into(),
-        ..Node::clone(only)
-    });
+/// Appends a key of several parts. Path patterns are far shorter than what two bytes can say.
+fn push_key(parts: &[&[u8]], keys: &mut Vec<u8>) {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    let length = u16::try_from(length).expect("a path pattern has at most 8192 bytes");
+    keys.extend_from_slice(&length.to_ne_bytes());
+    keys.extend(parts.iter().copied().flatten());
+}
+
+#[inline]
+fn split_key(keys: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, behind) = keys.split_first_chunk::<2>()?;
+    behind.split_at_checked(u16::from_ne_bytes(*length).into())
+}
+
+impl Fork {
+    fn insert(&mut self, key: &[u8], entry: Entry) {
+        let shared = common_prefix(&self.label, key);
+        if shared < self.label.len() {
+            self.split(shared);
+        }
+        match key.get(shared..).and_then(<[u8]>::split_first) {
+            None => self.add(entry),
+            Some((next, behind)) => self.branch.child_mut(*next).insert(behind, entry),
+        }
+    }
+
+    /// Shortens the label to `at` bytes; the rest of it leads to what stood here.
+    fn split(&mut self, at: usize) {
+        let mut lower = std::mem::take(self);
+        let (upper, next) = lower.label.split_at(at);
+        self.label = upper.into();
+        if let Some((next, behind)) = next.split_first() {
+            let (next, behind) = (*next, behind.into());
+            lower.label = behind;
+            self.branch = Branch([(next, Arc::new(Node::Fork(lower)))].into());
+        }
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let at = self
+            .entries
+            .partition_point(|other| other.order(&entry).is_lt());
+        let (better, worse) = self.entries.split_at(at);
+        let all = better.iter().cloned().chain([entry]);
+        self.entries = all.chain(worse.iter().cloned()).collect();
+    }
+
+    fn remove(&mut self, key: &[u8], route: Id) {
+        match key.strip_prefix(&*self.label).map(<[u8]>::split_first) {
+            None => {}
+            Some(None) => {
+                let rest = self
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.route.id() != route);
+                self.entries = rest.cloned().collect();
+            }
+            Some(Some((next, behind))) => self.branch.remove(*next, behind, route),
+        }
+    }
+
+    /// What can stand here instead: a bucket for entries that all end here, or the only child.
+    fn simplified(&self) -> Option<Node> {
+        match (&*self.entries, &*self.branch.0) {
+            (entries, []) if entries.len() <= BUCKET_MAX => {
+                let mut bucket = Bucket::default();
+                for entry in entries {
+                    bucket.insert(&self.label, entry.clone());
+                }
+                Some(Node::Bucket(bucket))
+            }
+            ([], [(next, only)]) => Some(only.behind(&[&*self.label, &[*next]].concat())),
+            _ => None,
+        }
+    }
+}
+
+impl Branch {
+    #[inline]
+    fn child(&self, next: u8) -> Option<&Node> {
+        let at = self.place(next).ok()?;
+        self.0.get(at).map(|(_, child)| &**child)
+    }
+
+    /// The place of the child behind `next`, else the place where it belongs.
+    #[inline]
+    fn place(&self, next: u8) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&next, |(byte, _)| *byte)
+    }
+
+    /// The child behind `next`, made if there is none.
+    fn child_mut(&mut self, next: u8) -> &mut Arc<Node> {
+        let at = self.place(next).unwrap_or_else(|at| {
+            let mut children = std::mem::take(&mut self.0).into_vec();
+            children.insert(at, (next, Arc::default()));
+            self.0 = children.into();
+            at
+        });
+        let child = self.0.get_mut(at);
+        &mut child.expect("found or made there").1
+    }
+
+    fn remove(&mut self, next: u8, behind: &[u8], route: Id) {
+        let Ok(at) = self.place(next) else { return };
+        let mut children = std::mem::take(&mut self.0).into_vec();
+        if let Some((_, child)) = children.get_mut(at) {
+            child.remove(behind, route);
+        }
+        children.retain(|(_, child)| !child.is_empty());
+        self.0 = children.into();
+    }
 }
 
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
@@ -245,7 +348,89 @@ fn extend_literal(hir: &regex_syntax::hir::Hir, prefix: &mut Vec<u8>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::{Entity, Kind};
+    use crate::table::rank::Rank;
+    use crate::table::route::{PathTest, Route};
+
+    fn entry(position: u16) -> Entry {
+        let document = serde_json::json!({"name": format!("r{position}")});
+        let serde_json::Value::Object(document) = document else {
+            panic!("{document}")
+        };
+        let entity = Arc::new(Entity::read(Kind::Route, document).unwrap());
+        let spec = entity.as_kind().unwrap();
+        Entry {
+            rank: Rank::new(spec, None),
+            position,
+            test: PathTest::Any,
+            port: None,
+            route: Arc::new(Route::compile(&entity, spec, None, None).unwrap()),
+        }
+    }
+
+    fn found(node: &Node, path: &str) -> Vec<u16> {
+        let mut found = Vec::new();
+        node.walk(path.as_bytes(), |entries| {
+            found.extend(entries.iter().map(|entry| entry.position));
+        });
+        found.sort_unstable();
+        found
+    }
+
+    /// Few letters, so that many keys begin alike; some keys many times.
+    fn keys() -> impl Strategy<Value = Vec<String>> {
+        let key = prop_oneof!["[ab]{0,7}", "a{0,3}", Just("abba".to_owned())];
+        prop::collection::vec(key, 0..200)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_walk_shows_what_a_scan_shows_also_after_removals_and_in_copies(
+            keys in keys(),
+            gone in prop::collection::vec(any::<bool>(), 200),
+            paths in prop::collection::vec("[ab]{0,9}", 20),
+        ) {
+            let entries: Vec<Entry> = (0..).zip(&keys).map(|(at, _)| entry(at)).collect();
+            let mut full = Arc::new(Node::default());
+            for (key, entry) in keys.iter().zip(&entries) {
+                full.insert(key.as_bytes(), entry.clone());
+            }
+            let mut less = Arc::clone(&full);
+            for ((key, entry), _) in keys.iter().zip(&entries).zip(&gone).filter(|(_, gone)| **gone) {
+                less.remove(key.as_bytes(), entry.route.id());
+            }
+            for path in &paths {
+                let scan = |left: &dyn Fn(usize) -> bool| -> Vec<u16> {
+                    let fits = |(_, (at, key)): &(u16, (usize, &String))| left(*at) && path.starts_with(&**key);
+                    (0..).zip(keys.iter().enumerate()).filter(fits).map(|(position, _)| position).collect()
+                };
+                prop_assert_eq!(found(&full, path), scan(&|_| true));
+                prop_assert_eq!(found(&less, path), scan(&|at| !gone[at]));
+            }
+            prop_assert_eq!(less.is_empty(), keys.iter().zip(&gone).all(|(_, gone)| *gone));
+        }
+    }
+
+    #[test]
+    fn nodes_that_lose_their_use_are_given_up() {
+        let keys: Vec<String> = (0..100).map(|n| format!("/svc{n}/api")).collect();
+        let entries: Vec<Entry> = (0..100).map(entry).collect();
+        let mut node = Arc::new(Node::default());
+        for (key, entry) in keys.iter().zip(&entries) {
+            node.insert(key.as_bytes(), entry.clone());
+        }
+        assert!(matches!(*node, Node::Fork(_)));
+        for (key, entry) in keys.iter().zip(&entries).skip(1) {
+            node.remove(key.as_bytes(), entry.route.id());
+        }
+        assert!(matches!(*node, Node::Bucket(_)), "{node:?}");
+        assert_eq!(found(&node, "/svc0/api/x"), [0]);
+    }
 
     #[test]
     fn a_regex_stands_where_all_its_matches_begin() {

@@ -8,8 +8,7 @@ use http::{HeaderMap, Method};
 use regex::bytes::Regex;
 
 use super::rank::Rank;
-use super::service::Service;
-use crate::metrics::{InFlight, RouteLabels, RouteStats, Routes};
+use crate::metrics::{InFlight, RouteStats};
 use crate::model;
 use crate::model::{Entity, HeaderTest, Id, PathHandling, RouteProtocol, Timestamp};
 
@@ -51,7 +50,7 @@ pub struct Route {
     /// Regexes of its header matches, in their order.
     header_regexes: Box<[Regex]>,
     /// Its counters, the same in every table that has the route.
-    stats: Arc<RouteStats>,
+    pub(super) stats: RouteStats,
     facts: Facts,
 }
 
@@ -139,9 +138,7 @@ impl Route {
             entity: Arc::clone(entity),
             service,
             header_regexes,
-            stats: stats
-                .map(|before| Arc::clone(&before.stats))
-                .unwrap_or_default(),
+            stats: stats.map(|before| before.stats.carry()).unwrap_or_default(),
             facts: Facts::of(route),
         })
     }
@@ -160,11 +157,8 @@ impl Route {
     }
 
     /// Counts a request as under way until the guard is dropped.
-    pub fn begin(&self, routes: &Routes, service: &Service) -> InFlight {
-        self.stats.enter(routes, || RouteLabels {
-            route: self.entity.label().into(),
-            service: service.entity().label().into(),
-        })
+    pub fn begin(&self) -> InFlight {
+        self.stats.enter()
     }
 
     /// What every request asks of it.

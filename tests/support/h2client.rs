@@ -108,6 +108,17 @@ impl H2Client {
         })
     }
 
+    /// Sends a request without a body and, once `then` returns, takes it back.
+    pub fn give_up(&self, request: Request<()>, then: impl FnOnce()) {
+        let send = self.send.clone();
+        let asked = self.runtime.block_on(async {
+            let mut send = send.ready().await.expect("a stream");
+            send.send_request(request, true).expect("a request")
+        });
+        then();
+        drop(asked);
+    }
+
     #[track_caller]
     pub fn get(&self, uri: &str) -> Answer {
         let request = Request::get(uri).body(()).expect("a request");

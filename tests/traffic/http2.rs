@@ -3,12 +3,13 @@
 use http::{HeaderValue, Request};
 use serde_json::json;
 
+use super::Gateway;
 use crate::support::client::Client;
-use crate::support::gateway::Gateway;
 use crate::support::h2c::H2cOrigin;
 use crate::support::h2client::H2Client;
 use crate::support::names;
-use crate::support::origin::{Origin, Response};
+use crate::support::origin::{Act, Origin, Response};
+use crate::support::wait::{self, PATIENCE};
 
 fn grpc(uri: &str) -> Request<()> {
     Request::post(uri)
@@ -90,6 +91,108 @@ fn many_streams_of_one_connection_get_their_own_answers() {
     for (n, answer) in answers.into_iter().enumerate() {
         assert_eq!(answer.unwrap().json()["target"], format!("/{n}"));
     }
+}
+
+#[test]
+fn a_body_without_a_length_reaches_http_1_in_chunks_and_large_ones_arrive_whole() {
+    let (gateway, origin) = (Gateway::start(), Origin::echo());
+    gateway.serve("a", origin.address());
+    let client = H2Client::connect(gateway.http());
+    let large = vec![b'x'; 300 << 10];
+    let open = || Request::post("http://h/a").body(()).unwrap();
+    let answer = client.request(open(), &large, None).unwrap();
+    assert_eq!(
+        answer.json()["body"].as_str().map(str::len),
+        Some(large.len())
+    );
+    let told = Request::post("http://h/a").header("content-length", large.len());
+    let answer = client
+        .request(told.body(()).unwrap(), &large, None)
+        .unwrap();
+    assert_eq!(
+        answer.json()["body"].as_str().map(str::len),
+        Some(large.len())
+    );
+    let framing = |n: usize| {
+        let seen = &origin.seen()[n];
+        let field = |name| seen.header(name).map(str::to_owned);
+        (field("transfer-encoding"), field("content-length"))
+    };
+    assert_eq!(framing(0), (Some("chunked".to_owned()), None));
+    assert_eq!(framing(1), (None, Some(large.len().to_string())));
+}
+
+#[test]
+fn the_crumbs_of_a_cookie_are_one_field_in_http_1() {
+    let (gateway, origin) = (Gateway::start(), Origin::echo());
+    gateway.serve("a", origin.address());
+    let request = Request::get("http://h/a")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .header("cookie", "c=3");
+    let client = H2Client::connect(gateway.http());
+    client
+        .request(request.body(()).unwrap(), b"", None)
+        .unwrap();
+    let seen = &origin.seen()[0];
+    let cookies = seen
+        .headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+    let cookies: Vec<_> = cookies.map(|(_, value)| &**value).collect();
+    assert_eq!(cookies, ["a=1; b=2; c=3"]);
+}
+
+#[test]
+fn responses_without_a_body_end_with_their_head() {
+    let gateway = Gateway::start();
+    let origin = Origin::start(|seen| match &*seen.target {
+        "/none" => Response::new(204, "").into(),
+        _ => Response::new(200, "hello").into(),
+    });
+    gateway.serve("a", origin.address());
+    let client = H2Client::connect(gateway.http());
+    let none = client.get("http://h/a/none");
+    assert_eq!((none.status, none.body.len()), (204, 0));
+    let request = Request::head("http://h/a").body(()).unwrap();
+    let head = client.request(request, b"", None).unwrap();
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.headers["content-length"], "5");
+}
+
+#[test]
+fn a_response_that_breaks_off_is_not_taken_for_whole() {
+    let gateway = Gateway::start();
+    let origin = Origin::start(|_| {
+        Act::Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n".to_vec())
+    });
+    gateway.serve("a", origin.address());
+    let client = H2Client::connect(gateway.http());
+    let request = Request::get("http://h/a").body(()).unwrap();
+    assert!(client.request(request, b"", None).is_err());
+    assert_eq!(
+        client.get("http://h/none").status,
+        404,
+        "the connection goes on"
+    );
+}
+
+#[test]
+fn a_stream_that_the_client_gives_up_frees_its_endpoint() {
+    let (gateway, origin) = (Gateway::with(Gateway::log), Origin::start(|_| Act::Hang));
+    gateway.serve("a", origin.address());
+    let client = H2Client::connect(gateway.http());
+    let request = Request::get("http://h/a").body(()).unwrap();
+    client.give_up(request, || {
+        wait::until(PATIENCE, "the origin is asked", || {
+            !origin.seen().is_empty()
+        });
+    });
+    let line = gateway.log_line("/a");
+    assert_eq!(
+        (&line["status"], &line["cause"]),
+        (&json!(499), &json!("client_gone"))
+    );
 }
 
 #[test]

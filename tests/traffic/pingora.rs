@@ -8,6 +8,8 @@ mod failures;
 mod headers;
 #[path = "http1.rs"]
 mod http1;
+#[path = "http2.rs"]
+mod http2;
 #[path = "limits.rs"]
 mod limits;
 #[path = "metrics.rs"]

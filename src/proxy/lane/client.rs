@@ -1,23 +1,54 @@
-//! The client's side of the lane: the connection as the transport gives it, and how far its response
-//! has come.
+//! The client's side of the lane: how a request's body comes and its response goes, whatever
+//! protocol frames them, and how far the response has come.
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::io;
+use std::task::{Context, Poll};
 
+use super::response::Framing;
+use super::wire::Outgoing;
+use crate::proxy::edits::Fields;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Answered;
-use crate::proxy::head::Checked;
 
-/// A connection whose next request has arrived with its whole head.
-///
-/// Behind the head a read gives the request's body as the client framed it, and no byte more. Behind
-/// the body it waits, and gives no bytes once the client is gone. What is written may be gathered
-/// until it is flushed.
-pub trait Client: AsyncRead + AsyncWrite + Unpin {
-    /// The head, and what checking it has told; `None` where there is none to be taken.
-    fn head(&self) -> Option<(&[u8], Checked)>;
+/// Whoever asked. One request of theirs is served at a time.
+pub(super) trait Client {
+    /// Reads of the request's body what there is, behind what `into` has. Ready with 0: no more comes.
+    fn poll_body(&mut self, into: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
 
-    /// Takes the head off.
-    fn take_head(&mut self);
+    /// Whether the client has gone; to be asked once its request has come whole.
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool;
+
+    /// Sends an interim response, if the protocol and those who implement it know how.
+    fn inform(&mut self, head: &Outgoing<'_, impl Fields>);
+
+    /// Begins the response. `framing` is how its body comes; `keep`: another request may follow.
+    ///
+    /// # Errors
+    /// The client has gone.
+    fn begin(
+        &mut self,
+        head: Outgoing<'_, impl Fields>,
+        framing: Framing,
+        keep: bool,
+    ) -> io::Result<()>;
+
+    /// Sends a piece of the body; to be called with the same until it is ready. `last`: nothing is
+    /// to follow, which may still be said later.
+    fn poll_piece(
+        &mut self,
+        piece: &[u8],
+        last: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>;
+
+    /// Lets the client see what it has been sent.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends the response, and lets the client see all of it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Breaks the response off, so that nobody takes it for whole.
+    fn abort(&mut self);
 }
 
 /// How far the client's response has come.

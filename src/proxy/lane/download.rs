@@ -1,9 +1,9 @@
 //! The response on its way to the client: heads are judged and rewritten, the body passes piece by
 //! piece. Nothing is read from the endpoint before the client has taken what there is.
 
-use std::io::IoSlice;
+use std::io;
 use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncReadExt;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::client::{Client, Reception};
 use super::request::Request;
 use super::response::{Framing, Response, Scan};
-use super::wire::{END_OF_CHUNKS, Outgoing, write_chunk_size, write_head};
+use super::wire::Outgoing;
 use crate::proxy::Gateway;
 use crate::proxy::chunked::{ChunkLimits, Chunks};
 use crate::proxy::endpoint::Answer;
@@ -24,9 +24,6 @@ const ROOM_FIRST: usize = 8 << 10;
 /// What later ones may, once a read has filled what there was.
 const ROOM_MOST: usize = 64 << 10;
 
-/// Nearly every head fits.
-const HEAD_BYTES_USUAL: usize = 512;
-
 /// A response on its way.
 #[derive(Debug)]
 pub(super) struct Download {
@@ -34,15 +31,11 @@ pub(super) struct Download {
     buffer: Vec<u8>,
     start: usize,
     stage: Stage,
-    /// For the client: `ahead`, then the piece of `buffer`, then `behind`; `written` bytes of all
-    /// three have gone.
-    ahead: Vec<u8>,
+    /// Of `buffer`, for the client.
     piece: Range<usize>,
-    behind: &'static [u8],
-    written: usize,
     /// The endpoint keeps its connection open.
     kept: bool,
-    /// Bytes read and written so far.
+    /// Bytes read so far.
     moved: u64,
 }
 
@@ -80,10 +73,7 @@ impl Download {
             buffer: Vec::with_capacity(ROOM_FIRST),
             start: 0,
             stage: Stage::Head(Scan::default()),
-            ahead: Vec::with_capacity(HEAD_BYTES_USUAL),
             piece: 0..0,
-            behind: b"",
-            written: 0,
             kept: false,
             moved: 0,
         }
@@ -94,7 +84,7 @@ impl Download {
         self.kept && self.rest().is_empty() && matches!(self.stage, Stage::Over)
     }
 
-    /// Bytes read and written so far: as long as it grows, something happens.
+    /// Bytes read so far: as long as it grows, the endpoint has not fallen silent.
     pub(super) const fn moved(&self) -> u64 {
         self.moved
     }
@@ -115,10 +105,15 @@ impl Download {
             if self.prepare(parties)? {
                 continue;
             }
-            if flushed(parties.client, cx)?.is_pending() {
+            let over = matches!(self.stage, Stage::Over);
+            let seen = match over {
+                true => parties.client.poll_end(cx),
+                false => parties.client.poll_flush(cx),
+            };
+            if seen.map_err(lost)?.is_pending() {
                 return Ok(Halt::Client);
             }
-            if matches!(self.stage, Stage::Over) {
+            if over {
                 return Ok(Halt::Over);
             }
             if self.poll_fill(parties.endpoint, cx)?.is_pending() {
@@ -131,34 +126,29 @@ impl Download {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Gives the client everything that is prepared.
+    /// Gives the client the piece that is prepared.
     fn poll_push<C: Client>(
         &mut self,
         parties: &mut Parties<'_, C>,
         cx: &mut Context<'_>,
     ) -> Result<Poll<()>, Kind> {
-        let whole = self.ahead.len() + self.piece.len() + self.behind.len();
-        while self.written < whole {
-            let piece = self.buffer.get(self.piece.clone()).unwrap_or_default();
-            let slices = unwritten([&self.ahead, piece, self.behind], self.written);
-            match Pin::new(&mut *parties.client).poll_write_vectored(cx, &slices) {
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.written += count;
-                    self.moved += count as u64;
-                }
-                Poll::Ready(_) => return Err(Kind::ClientGone),
-                Poll::Pending => return Ok(Poll::Pending),
-            }
+        let piece = self.buffer.get(self.piece.clone()).unwrap_or_default();
+        if piece.is_empty() {
+            return Ok(Poll::Ready(()));
         }
-        parties.reception.sent += self.piece.len() as u64;
-        self.start = self.start.max(self.piece.end);
-        self.ahead.clear();
-        (self.piece, self.behind, self.written) = (0..0, b"", 0);
+        let last = matches!(self.stage, Stage::Length(0));
+        let taken = parties.client.poll_piece(piece, last, cx);
+        if taken.map_err(lost)?.is_pending() {
+            return Ok(Poll::Pending);
+        }
+        parties.reception.sent += piece.len() as u64;
+        self.start = self.piece.end;
+        self.piece = 0..0;
         Ok(Poll::Ready(()))
     }
 
     /// Makes the next thing for the client out of what has arrived; false where more must arrive.
-    fn prepare<C>(&mut self, parties: &mut Parties<'_, C>) -> Result<bool, Kind> {
+    fn prepare<C: Client>(&mut self, parties: &mut Parties<'_, C>) -> Result<bool, Kind> {
         let available = self.rest().len();
         match &mut self.stage {
             Stage::Head(_) => self.prepare_head(parties),
@@ -173,20 +163,11 @@ impl Download {
                 Ok(size > 0)
             }
             Stage::UntilClose => {
-                self.chunk(available);
+                self.piece = self.start..self.start + available;
                 Ok(available > 0)
             }
             Stage::Chunked(_) => self.prepare_chunk(),
             Stage::Over => Ok(false),
-        }
-    }
-
-    /// The next `size` bytes are a chunk of their own.
-    fn chunk(&mut self, size: usize) {
-        if size > 0 {
-            write_chunk_size(size, &mut self.ahead);
-            self.piece = self.start..self.start + size;
-            self.behind = b"\r\n";
         }
     }
 
@@ -199,16 +180,15 @@ impl Download {
         let piece = piece.map_err(|_| Kind::InvalidResponse)?;
         let over = chunks.is_done();
         self.start += piece.framing;
-        self.chunk(piece.content);
+        self.piece = self.start..self.start + piece.content;
         if over {
-            self.ahead.extend_from_slice(END_OF_CHUNKS);
             self.stage = Stage::Over;
         }
         Ok(over || piece.content > 0)
     }
 
     /// Judges the next head, once it is complete, and writes it anew.
-    fn prepare_head<C>(&mut self, parties: &mut Parties<'_, C>) -> Result<bool, Kind> {
+    fn prepare_head<C: Client>(&mut self, parties: &mut Parties<'_, C>) -> Result<bool, Kind> {
         let Stage::Head(scan) = &mut self.stage else {
             return Ok(false);
         };
@@ -224,7 +204,7 @@ impl Download {
             .receive(response.status, &response.fields, parties.x);
         let (answer, edits) = received?;
         let framing = response.framing(parties.request.head().method);
-        let mut head = Outgoing {
+        let head = Outgoing {
             status: response.status,
             reason: Some(response.reason),
             fields: &response.fields,
@@ -233,20 +213,19 @@ impl Download {
         self.stage = match answer {
             Answer::Interim => {
                 parties.reception.interim = true;
+                parties.client.inform(&head);
                 Stage::Head(Scan::default())
             }
             Answer::Switch => return Err(Kind::InvalidResponse),
             Answer::Final => {
                 parties.reception.answered = true;
                 self.kept = response.is_kept() && framing != Framing::UntilClose;
-                head.finish(
-                    framing == Framing::UntilClose,
-                    parties.reception.keep(parties.x),
-                );
+                let keep = parties.reception.keep(parties.x);
+                let begun = parties.client.begin(head, framing, keep);
+                begun.map_err(lost)?;
                 Stage::of(framing)
             }
         };
-        write_head(&head, &mut self.ahead);
         self.start += length;
         Ok(true)
     }
@@ -276,7 +255,6 @@ impl Download {
         if !matches!(self.stage, Stage::UntilClose) {
             return Err(Kind::Closed);
         }
-        self.ahead.extend_from_slice(END_OF_CHUNKS);
         self.stage = Stage::Over;
         Ok(())
     }
@@ -304,19 +282,7 @@ impl Stage {
     }
 }
 
-fn flushed(client: &mut impl Client, cx: &mut Context<'_>) -> Result<Poll<()>, Kind> {
-    match Pin::new(client).poll_flush(cx) {
-        Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
-        Poll::Ready(Err(_)) => Err(Kind::ClientGone),
-        Poll::Pending => Ok(Poll::Pending),
-    }
-}
-
-/// The slices without their first `written` bytes.
-fn unwritten(slices: [&[u8]; 3], mut written: usize) -> [IoSlice<'_>; 3] {
-    slices.map(|slice| {
-        let gone = written.min(slice.len());
-        written -= gone;
-        IoSlice::new(slice.get(gone..).unwrap_or_default())
-    })
+/// Nobody but the client fails while something is sent to it.
+fn lost(_: io::Error) -> Kind {
+    Kind::ClientGone
 }

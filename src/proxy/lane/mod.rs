@@ -1,14 +1,16 @@
-//! The lane: a path of our own for plain HTTP/1.1 requests to endpoints that speak plain HTTP/1.1,
-//! beside pingora's, which serves everything else.
+//! The lane: a path of our own to endpoints that speak plain HTTP/1.1, for clients of HTTP/1.1 and
+//! HTTP/2, beside pingora's, which serves everything else.
 //!
 //! What a request means, where it goes and what becomes of its header is decided by the pieces that
 //! both paths share. The lane carries the bytes: one task for both directions, slices instead of
 //! header maps, and connections to endpoints that nobody watches one by one.
 
 mod alarm;
-pub mod client;
+mod client;
 mod dial;
 mod download;
+mod http1;
+mod http2;
 mod pool;
 mod relay;
 mod request;
@@ -16,15 +18,16 @@ pub mod response;
 mod upload;
 mod wire;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
-use http::header::{TE, TRAILER};
-use tokio::io::AsyncWriteExt;
+use http::header::{TE, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderValue, Response};
+use pingora::protocols::http::v2::server::HttpSession;
 
-pub use client::Client;
+pub use http1::Carrier;
 
 use super::connection::Connection;
 use super::edits::{Edits, Fields};
@@ -32,14 +35,18 @@ use super::exchange::Exchange;
 use super::failure::{CLIENT_CLOSED_REQUEST, Failure, Kind, Progress, Sent};
 use super::headers::Switch;
 use super::judge::Verdict;
+use super::target::Head;
 use super::{Gateway, forward, local, record};
 use crate::model::Protocol;
 use crate::reply::{Afterwards, Reply};
 use alarm::Alarm;
-use client::Reception;
+use client::{Client, Reception};
+use http1::Http1;
+use http2::Http2;
 use pool::{Care, Pool};
 use relay::{Patience, Relay};
-use request::Request;
+use request::{Body, Request};
+use response::Framing;
 use upload::Upload;
 use wire::Outgoing;
 
@@ -118,14 +125,14 @@ impl Lane {
         }
     }
 
-    /// Serves the request that `client` has, or leaves it untouched.
-    pub async fn serve<C: Client>(
+    /// Serves the request that has arrived on `carrier`, or leaves it untouched.
+    pub async fn serve(
         &self,
-        client: &mut C,
+        carrier: &mut impl Carrier,
         connection: &Arc<Connection>,
         reserve: &mut Reserve,
     ) -> Served {
-        let read = client.head();
+        let read = carrier.head();
         let Some(request) = read.and_then(|(raw, checked)| Request::read(raw, checked)) else {
             return Served::Declined;
         };
@@ -134,24 +141,59 @@ impl Lane {
         if !takes(&verdict, &x) {
             return Served::Declined;
         }
-        client.take_head();
+        carrier.take_head();
+        let reception = Reception::new(!request.closes(), request.body() == Body::None);
         let mut visit = Visit {
-            client,
+            client: &mut Http1::new(carrier),
             request: &request,
-            reception: Reception::new(!request.closes(), !request.has_body()),
+            reception,
             x,
         };
-        match verdict {
-            Verdict::Forward => self.forward(&mut visit, reserve).await,
-            Verdict::Reply(reply) => self.refuse(&mut visit, &reply).await,
-            Verdict::Local(_) => {}
-        }
-        self.record(&visit);
+        self.visit(&mut visit, verdict, reserve).await;
         if visit.reception.keeps {
             Served::Kept
         } else {
             Served::Last
         }
+    }
+
+    /// Serves the request of an HTTP/2 stream, or gives it back untouched.
+    pub async fn serve_stream(
+        &self,
+        mut session: HttpSession,
+        connection: &Arc<Connection>,
+    ) -> Option<HttpSession> {
+        let Some(body) = Request::body_of(&session) else {
+            return Some(session);
+        };
+        let mut x = Exchange::begin(Some(Arc::clone(connection)), Instant::now());
+        let verdict = self.gateway.judge(Head::of(session.req_header()), &mut x);
+        if !takes(&verdict, &x) {
+            return Some(session);
+        }
+        let mut visit = Visit {
+            request: &Request::take(&mut session, body),
+            client: &mut Http2::new(session),
+            reception: Reception::new(true, body == Body::None),
+            x,
+        };
+        self.visit(&mut visit, verdict, &mut Reserve::default())
+            .await;
+        None
+    }
+
+    async fn visit<C: Client>(
+        &self,
+        visit: &mut Visit<'_, C>,
+        verdict: Verdict,
+        reserve: &mut Reserve,
+    ) {
+        match verdict {
+            Verdict::Forward => self.forward(visit, reserve).await,
+            Verdict::Reply(reply) => self.refuse(visit, &reply).await,
+            Verdict::Local(_) => {}
+        }
+        self.record(visit);
     }
 
     /// Sends the request to one endpoint after the other until one answers.
@@ -204,6 +246,9 @@ impl Lane {
     fn begin<'u, C>(&self, visit: &Visit<'_, C>, upload: &'u mut Upload) -> &'u mut Upload {
         let head = visit.request.head();
         let mut edits = self.gateway.forwarded(head, &visit.x);
+        if visit.request.body() == Body::Open {
+            edits.set(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         // The lane forwards no trailers.
         for name in [TE, TRAILER] {
             if head.headers.has(&name) {
@@ -224,7 +269,9 @@ impl Lane {
         let failure = self.gateway.ends_request(|| judged, &mut visit.x);
         let mut status = failure.status();
         visit.reception.keeps = false;
-        if let (Some(reply), false) = (failure.reply(), visit.reception.answered) {
+        if visit.reception.answered {
+            visit.client.abort();
+        } else if let Some(reply) = failure.reply() {
             // The client is gone where this fails, and the log line says so.
             if self.reply(visit, &reply).await.is_err() {
                 status = CLIENT_CLOSED_REQUEST;
@@ -248,15 +295,10 @@ impl Lane {
         visit: &mut Visit<'_, C>,
         reply: &Reply,
     ) -> std::io::Result<()> {
-        let response = self
-            .gateway
-            .render(visit.request.head(), &mut visit.x, reply);
+        let head = visit.request.head();
+        let response = self.gateway.render(head, &mut visit.x, reply);
         visit.x.outcome.status = response.status().as_u16();
-        let (head, body) = visit.render(response);
-        visit.client.write_all(&head).await?;
-        visit.client.write_all(&body).await?;
-        visit.reception.sent += body.len() as u64;
-        visit.client.flush().await
+        visit.send(response).await
     }
 
     fn record<C>(&self, visit: &Visit<'_, C>) {
@@ -278,20 +320,27 @@ impl<C> Visit<'_, C> {
         Patience::new(alarm, read, write)
     }
 
-    /// Head and body of a response of our own.
-    fn render(&mut self, response: Response<Bytes>) -> (Vec<u8>, Bytes) {
+    /// Sends a response of our own.
+    async fn send(&mut self, response: Response<Bytes>) -> std::io::Result<()>
+    where
+        C: Client,
+    {
         self.reception.answered = true;
         let (parts, body) = local::framed(response, self.request.is_head());
-        let mut head = Outgoing {
+        let head = Outgoing {
             status: parts.status,
             reason: None,
             fields: &parts.headers,
             edits: Edits::default(),
         };
-        head.finish(false, self.reception.keep(&self.x));
-        let mut out = Vec::with_capacity(512);
-        wire::write_head(&head, &mut out);
-        (out, body)
+        let framing = Framing::Length(body.len() as u64);
+        let keep = self.reception.keep(&self.x);
+        self.client.begin(head, framing, keep)?;
+        if !body.is_empty() {
+            poll_fn(|cx| self.client.poll_piece(&body, true, cx)).await?;
+        }
+        self.reception.sent += body.len() as u64;
+        poll_fn(|cx| self.client.poll_end(cx)).await
     }
 }
 

@@ -1,11 +1,9 @@
 //! Both directions of one attempt, in one task.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::Visit;
@@ -60,7 +58,7 @@ impl<C: Client> Relay<'_, '_, C> {
         if (up, down) == (upload::Halt::Over, download::Halt::Over) {
             return Poll::Ready(Ok(()));
         }
-        if down != download::Halt::Over && self.upload.is_read() && self.is_client_gone(cx) {
+        if down != download::Halt::Over && self.upload.is_read() && self.visit.client.is_gone(cx) {
             return Poll::Ready(Err(Kind::ClientGone));
         }
         let moved = self.upload.moved() + download.moved();
@@ -71,14 +69,6 @@ impl<C: Client> Relay<'_, '_, C> {
     fn blame(&self, kind: Kind) -> Kind {
         let silent = !self.visit.reception.answered && matches!(kind, Kind::Closed | Kind::Reset);
         self.upload.broken().filter(|_| silent).unwrap_or(kind)
-    }
-
-    /// The request is complete, so a read that ends is the client's end.
-    fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut space = [0; 1];
-        let mut space = ReadBuf::new(&mut space);
-        let read = Pin::new(&mut *self.visit.client).poll_read(cx, &mut space);
-        read.is_ready() && space.filled().is_empty()
     }
 }
 

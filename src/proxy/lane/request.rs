@@ -1,23 +1,39 @@
 //! A request as the lane holds it: read from the bytes that the transport has checked.
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use pingora::protocols::http::v2::server::HttpSession;
 
 use crate::proxy::head;
-use crate::proxy::head::{Checked, Framing};
+use crate::proxy::head::{Checked, Framing, parse_length};
 use crate::proxy::headers::elements;
 use crate::proxy::target::Head;
 
-/// The head of a request and how its body is framed.
+/// The head of a request and how its body comes.
 #[derive(Debug)]
 pub(super) struct Request {
     method: Method,
     uri: Uri,
-    /// As the client wrote it.
-    target: Bytes,
+    version: Version,
+    /// As the client wrote it, where the URI does not tell.
+    target: Option<Bytes>,
     headers: HeaderMap,
-    framing: Framing,
+    body: Body,
+}
+
+/// How a request's body comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// In HTTP/1's chunks.
+    Chunked,
+    /// As it is, until there is no more.
+    Open,
 }
 
 impl Request {
@@ -37,31 +53,62 @@ impl Request {
         (method != Method::CONNECT).then_some(Self {
             method,
             uri,
-            target,
+            version: Version::HTTP_11,
+            target: Some(target),
             headers,
-            framing: checked.framing,
+            body: match checked.framing {
+                Framing::None | Framing::Length(0) => Body::None,
+                Framing::Length(length) => Body::Length(length),
+                Framing::Chunked => Body::Chunked,
+            },
         })
+    }
+
+    /// How the body of an HTTP/2 request comes. `None`: the lane does not take such requests.
+    pub(super) fn body_of(session: &HttpSession) -> Option<Body> {
+        let header = session.req_header();
+        if header.method == Method::CONNECT || header.headers.contains_key(EXPECT) {
+            return None;
+        }
+        let mut lengths = header.headers.get_all(CONTENT_LENGTH).iter();
+        match (lengths.next(), lengths.next()) {
+            _ if session.is_body_empty() => Some(Body::None),
+            (None, _) => Some(Body::Open),
+            (Some(length), None) => parse_length(length.as_bytes()).ok().map(Body::Length),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
+    /// Takes the head of an HTTP/2 request.
+    pub(super) fn take(session: &mut HttpSession, body: Body) -> Self {
+        let (empty, ()) = http::Request::new(()).into_parts();
+        let parts = Parts::from(std::mem::replace(session.req_header_mut(), empty.into()));
+        Self {
+            method: parts.method,
+            uri: parts.uri,
+            version: parts.version,
+            target: None,
+            headers: parts.headers,
+            body,
+        }
     }
 
     pub(super) const fn head(&self) -> Head<'_> {
         Head {
             method: &self.method,
             uri: &self.uri,
-            version: Version::HTTP_11,
+            version: self.version,
             headers: &self.headers,
         }
     }
 
     pub(super) fn target(&self) -> &[u8] {
-        &self.target
+        let path = self.uri.path_and_query().map_or("", PathAndQuery::as_str);
+        self.target.as_deref().unwrap_or(path.as_bytes())
     }
 
-    pub(super) const fn framing(&self) -> Framing {
-        self.framing
-    }
-
-    pub(super) const fn has_body(&self) -> bool {
-        !matches!(self.framing, Framing::None | Framing::Length(0))
+    pub(super) const fn body(&self) -> Body {
+        self.body
     }
 
     pub(super) fn is_head(&self) -> bool {
@@ -104,7 +151,7 @@ mod tests {
             (&request.method, request.target()),
             (&Method::POST, &b"/a?b"[..])
         );
-        assert_eq!(request.framing(), Framing::Length(3));
+        assert_eq!(request.body(), Body::Length(3));
         let values: Vec<_> = request.headers.get_all("x-a").iter().collect();
         assert_eq!(values, ["1", "2"]);
         assert_eq!(request.headers["host"], "h");

@@ -1,19 +1,18 @@
 //! The request on its way to the endpoint: head and body, piece by piece, never more of it in memory
 //! than one piece and what another attempt would need.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::client::Client;
-use super::request::Request;
-use super::wire::{END_OF_CHUNKS, write_chunk_size};
+use super::request::{Body as Framed, Request};
+use super::wire::write_chunk;
 use crate::proxy::chunked::{ChunkLimits, Chunks};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::{Body, Kind};
-use crate::proxy::head::Framing;
 
 /// What a first read from the client may bring.
 const PIECE_FIRST: usize = 16 << 10;
@@ -58,15 +57,17 @@ pub(super) struct Upload {
 enum Rest {
     Length(u64),
     Chunked(Chunks),
+    Open,
     Nothing,
 }
 
 impl Rest {
-    const fn of(framing: Framing) -> Self {
-        match framing {
-            Framing::None | Framing::Length(0) => Self::Nothing,
-            Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunks::new()),
+    const fn of(body: Framed) -> Self {
+        match body {
+            Framed::None => Self::Nothing,
+            Framed::Length(length) => Self::Length(length),
+            Framed::Chunked => Self::Chunked(Chunks::new()),
+            Framed::Open => Self::Open,
         }
     }
 }
@@ -85,7 +86,7 @@ pub(super) enum Halt {
 impl Upload {
     pub(super) fn new(request: &Request) -> Self {
         Self {
-            rest: Rest::of(request.framing()),
+            rest: Rest::of(request.body()),
             pending: Vec::new(),
             written: 0,
             raw: Vec::new(),
@@ -197,13 +198,15 @@ impl Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Kind>> {
         let into = match &self.rest {
-            Rest::Chunked(_) => &mut self.raw,
+            Rest::Chunked(_) | Rest::Open => &mut self.raw,
             Rest::Length(_) | Rest::Nothing => &mut self.pending,
         };
         into.clear();
         into.reserve(self.room);
-        let count = match ready!(pin!(client.read_buf(into)).poll(cx)) {
-            Ok(0) => return Poll::Ready(Err(Kind::ClientGone)),
+        let count = match ready!(client.poll_body(into, cx)) {
+            Ok(0) if !matches!(self.rest, Rest::Open) => {
+                return Poll::Ready(Err(Kind::ClientGone));
+            }
             Ok(count) => count,
             Err(error) => return Poll::Ready(Err(Kind::of_client_read(error.kind()))),
         };
@@ -223,6 +226,11 @@ impl Upload {
                 *left == 0
             }
             Rest::Chunked(chunks) => rechunk(chunks, &self.raw, &mut self.pending, x)?,
+            Rest::Open => {
+                x.count_received(count)?;
+                write_chunk(&self.raw, &mut self.pending);
+                count == 0
+            }
         };
         if ends {
             self.rest = Rest::Nothing;
@@ -260,13 +268,11 @@ fn rechunk(
         raw = behind;
         x.count_received(content.len())?;
         if !content.is_empty() {
-            write_chunk_size(content.len(), out);
-            out.extend_from_slice(content);
-            out.extend_from_slice(b"\r\n");
+            write_chunk(content, out);
         }
     }
     if chunks.is_done() {
-        out.extend_from_slice(END_OF_CHUNKS);
+        write_chunk(b"", out);
     }
     Ok(chunks.is_done())
 }

@@ -17,6 +17,13 @@ pub(super) fn write_chunk_size(size: usize, out: &mut Vec<u8>) {
     write!(out, "{size:x}\r\n").expect("a vector takes everything");
 }
 
+/// A chunk; an empty one is the last.
+pub(super) fn write_chunk(content: &[u8], out: &mut Vec<u8>) {
+    write_chunk_size(content.len(), out);
+    out.extend_from_slice(content);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The head of a request to an endpoint.
 pub(super) fn write_request(client: Head<'_>, target: &[u8], edits: &Edits, out: &mut Vec<u8>) {
     out.extend_from_slice(client.method.as_str().as_bytes());

@@ -8,6 +8,7 @@
 pub(super) mod oracle;
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use ipnet::IpNet;
 
 use super::service::Service;
 use super::slots::ById;
-use crate::metrics::{OpenSession, SessionLabels, SessionStats, Sessions};
+use crate::metrics::{OpenSession, RouteLabels, SessionStats};
 use crate::model;
 use crate::model::{End, Entity, Id, Invalid, RouteProtocol, Timestamp};
 
@@ -45,7 +46,7 @@ pub struct StreamHit<'t> {
     pub route: Option<&'t StreamRoute>,
     /// `None` for a route without one.
     pub service: Option<&'t Arc<Service>>,
-    stats: &'t Arc<SessionStats>,
+    stats: &'t SessionStats,
 }
 
 impl StreamHit<'_> {
@@ -55,16 +56,8 @@ impl StreamHit<'_> {
     }
 
     /// Counts a session as open until the guard is dropped.
-    pub fn open(&self, sessions: &Sessions) -> OpenSession {
-        let label = |entity: &Entity| entity.label().into();
-        self.stats.open(sessions, || SessionLabels {
-            route: self
-                .route
-                .map_or_else(Box::default, |route| label(&route.entity)),
-            service: self
-                .service
-                .map_or_else(Box::default, |service| label(service.entity())),
-        })
+    pub fn open(&self) -> OpenSession {
+        self.stats.open()
     }
 }
 
@@ -78,7 +71,7 @@ pub struct StreamRoute {
     accepts: Accepts,
     sources: Box<[Side]>,
     destinations: Box<[Side]>,
-    stats: Arc<SessionStats>,
+    stats: SessionStats,
 }
 
 /// What a route's clients may speak.
@@ -220,9 +213,7 @@ impl StreamRoute {
             accepts: Accepts::of(spec),
             sources,
             destinations,
-            stats: stats
-                .map(|before| Arc::clone(&before.stats))
-                .unwrap_or_default(),
+            stats: stats.map(|before| before.stats.carry()).unwrap_or_default(),
         })
     }
 
@@ -300,15 +291,14 @@ pub(super) struct Streams {
     names: Map<Box<str>>,
     ends: Map<Key>,
     /// Listeners that name their service.
-    listeners: ById<Bound>,
+    listeners: ById<Arc<Bound>>,
 }
 
 /// A listener that names its service.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Bound {
     service: u32,
-    name: Box<str>,
-    stats: Arc<SessionStats>,
+    stats: SessionStats,
 }
 
 impl Streams {
@@ -419,16 +409,44 @@ impl Streams {
         }
     }
 
-    /// Everything that comes through a listener goes to the service at `slot`.
-    pub(super) fn bind(&mut self, listener: Id, name: &str, service: u32) {
-        let before = self.listeners.remove(&listener);
-        let same = before.filter(|bound| bound.service == service && *bound.name == *name);
-        let bound = same.unwrap_or_else(|| Bound {
+    /// Everything that comes through a listener goes to the service at `service`. Listeners of one
+    /// service count together.
+    pub(super) fn bind(&mut self, listener: Id, service: u32) {
+        let beside = self
+            .listeners
+            .values()
+            .find(|bound| bound.service == service);
+        let stats = beside.map(|bound| bound.stats.carry());
+        let bound = Bound {
             service,
-            name: name.into(),
-            stats: Arc::default(),
-        });
-        self.listeners.insert(listener, bound);
+            stats: stats.unwrap_or_default(),
+        };
+        self.listeners.insert(listener, Arc::new(bound));
+    }
+
+    /// The counters of everything that has seen a session, and what it is called in metrics. `label` is
+    /// what the service at a slot is called.
+    pub(super) fn busy(
+        &self,
+        label: impl Fn(u32) -> Box<str>,
+    ) -> impl Iterator<Item = (RouteLabels, SessionStats)> {
+        let route = |route: &Arc<StreamRoute>| {
+            let stats = route.stats.is_busy().then(|| route.stats.carry());
+            (route.entity.label().into(), route.service, stats)
+        };
+        let mut told = HashSet::new();
+        let listeners = self.listeners.values();
+        let listeners = listeners.filter(move |bound| told.insert(bound.service));
+        let listener = |bound: &Arc<Bound>| {
+            let stats = bound.stats.is_busy().then(|| bound.stats.carry());
+            (Box::default(), Some(bound.service), stats)
+        };
+        let all = self.routes.values().map(route);
+        all.chain(listeners.map(listener))
+            .filter_map(move |(route, service, stats)| {
+                let service = service.map(&label).unwrap_or_default();
+                Some((RouteLabels { route, service }, stats?))
+            })
     }
 
     /// What comes through a listener goes where routes say.
@@ -462,7 +480,7 @@ fn keys(route: &StreamRoute) -> Vec<Key> {
         .or_else(|| all(sources, |side| side.one().map(Key::From)))
         .or_else(|| all(sources, |side| side.port.map(Key::FromPort)))
         .unwrap_or_else(|| vec![Key::Any]);
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     keys.retain(|key| seen.insert(*key));
     keys
 }

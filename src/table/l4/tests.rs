@@ -165,15 +165,35 @@ fn what_is_no_address_is_named() {
 }
 
 #[test]
+fn listeners_of_one_service_count_together() {
+    let mut streams = Streams::default();
+    let [one, two, other] = ["1", "2", "3"].map(Id::derived);
+    streams.bind(one, 7);
+    streams.bind(two, 7);
+    streams.bind(other, 8);
+    let sessions: Vec<_> = [one, two, other]
+        .iter()
+        .map(|id| streams.listeners[id].stats.open())
+        .collect();
+    streams.bind(one, 7);
+    streams.unbind(two);
+    assert_eq!(sessions.len(), 3);
+    let busy: Vec<_> = streams.busy(|slot| slot.to_string().into()).collect();
+    let services: Vec<_> = busy.iter().map(|(labels, _)| &*labels.service).collect();
+    assert_eq!(services, ["7", "8"]);
+}
+
+#[test]
 fn counters_go_on_while_route_and_service_keep_their_names() {
     let document = json!({"id": Id::derived("r"), "protocols": ["tcp"], "name": "r"});
     let (before, mut renamed) = (entity(&document), document);
     renamed["name"] = "s".into();
     let first = compiled(&before);
+    drop(first.stats.open());
     let again = |entity: &Arc<Entity>, slot| {
         let spec = entity.as_kind().unwrap();
         let next = StreamRoute::compile(entity, spec, slot, Some(&first)).unwrap();
-        Arc::ptr_eq(&next.stats, &first.stats)
+        next.stats.is_busy()
     };
     assert!(again(&before, None));
     assert!(!again(&before, Some(1)));
