@@ -14,8 +14,8 @@ use tokio::io::{Interest, ReadBuf};
 use super::side::Side;
 use super::supplies::{BUFFER_BYTES, Loan, Supplies};
 
-/// How often a flow moves something before others get their turn.
-const ROUNDS: usize = 16;
+/// How often a flow reads or writes before others get their turn: a mebibyte at most.
+const ROUNDS: usize = 8;
 
 /// The most bytes that one system call moves through a pipe.
 const SPLICE_BYTES: usize = 1 << 20;

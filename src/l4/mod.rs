@@ -235,7 +235,7 @@ impl Session {
                 };
                 let supplies = Arc::clone(&self.streams.supplies);
                 let mut relay = Relay::new(client, origin, supplies, patience);
-                let cause = relay.run().await;
+                let cause = relay.run(|up, down| self.open.carried(up, down)).await;
                 self.seen.carried = relay.carried();
                 cause
             }
@@ -269,8 +269,6 @@ impl Session {
     }
 
     fn end(self, cause: Cause) {
-        let (bytes_in, bytes_out) = self.seen.carried;
-        self.open.carried(bytes_in, bytes_out);
         self.streams.shared.ends(&self.arrival, &self.seen, cause);
     }
 }

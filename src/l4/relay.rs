@@ -57,9 +57,19 @@ impl<C: Side, O: Side> Relay<C, O> {
     }
 
     /// Carries bytes until the session ends. A session that does not end in peace is reset on both
-    /// sides, so that nobody takes what has arrived for all there was.
-    pub(super) async fn run(&mut self) -> Cause {
-        let cause = poll_fn(|cx| self.poll(cx)).await;
+    /// sides, so that nobody takes what has arrived for all there was. `carried` hears how many bytes
+    /// went up and down, as they go.
+    pub(super) async fn run(&mut self, carried: impl Fn(u64, u64)) -> Cause {
+        let cause = poll_fn(|cx| {
+            let (up, down) = self.carried();
+            let polled = self.poll(cx);
+            let (up, down) = (self.up.bytes() - up, self.down.bytes() - down);
+            if up + down > 0 {
+                carried(up, down);
+            }
+            polled
+        })
+        .await;
         let in_peace = match cause {
             Cause::Closed => true,
             Cause::Idle => !self.is_held(),

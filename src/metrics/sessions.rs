@@ -133,7 +133,7 @@ fn families() -> Result<[Family<Busy>; 3], Error> {
         )?,
         Family::new(
             "gateway_stream_bytes_total",
-            "Bytes carried from clients (in) and to them (out), counted when a session ends.",
+            "Bytes carried from clients (in) and to them (out).",
             &["route", "service", "direction"],
             MetricType::COUNTER,
             carried,
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_counted_while_they_go_on_and_their_bytes_when_they_end() {
+    fn sessions_are_counted_while_they_go_on_and_so_are_their_bytes() {
         let stats = SessionStats::default();
         assert!(!shown(&stats).contains("gateway_stream"));
         let (one, _two) = (stats.open(), stats.carry().open());

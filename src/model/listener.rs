@@ -64,6 +64,15 @@ impl Listener {
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
+
+    /// Whether nothing differs but where connections go, which no socket knows.
+    pub fn accepts_like(&self, other: &Self) -> bool {
+        let everywhere = |listener: &Self| Self {
+            service: None,
+            ..listener.clone()
+        };
+        everywhere(self) == everywhere(other)
+    }
 }
 
 impl Rules for Listener {

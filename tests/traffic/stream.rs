@@ -116,7 +116,7 @@ fn a_disabled_service_takes_no_connections() {
 
 #[test]
 fn a_listener_that_names_its_service_needs_no_route() {
-    let gateway = Gateway::start();
+    let gateway = Gateway::with(|settings| settings.proxy.drain_timeout = Duration::ZERO);
     let (one, two) = (Server::greeting("one"), Server::greeting("two"));
     service(&gateway, "one", one.address(), json!({}));
     service(&gateway, "two", two.address(), json!({}));
@@ -135,6 +135,8 @@ fn a_listener_that_names_its_service_needs_no_route() {
     );
     gateway.patch("listeners", "direct", json!({"service": "two"}));
     assert_eq!(read(&mut connect(address), 3), b"two");
+    staying.write_all(b"on").unwrap();
+    assert_eq!(read(&mut staying, 2), b"on", "sessions stay where they are");
     let labels = ["route=\"\"", "service=\"two\""];
     let opened = gateway.metric("gateway_stream_sessions_total", &labels);
     assert_eq!(opened, Some(1.0));
@@ -206,6 +208,38 @@ fn a_connection_that_breaks_on_one_side_is_reset_on_the_other() {
     assert_eq!(then, Err(io::ErrorKind::ConnectionReset));
     let line = gateway.session(|line| line["cause"] == "endpoint_reset");
     assert_eq!(line["service"], "s");
+}
+
+#[test]
+fn what_is_said_in_kong_s_words_is_done() {
+    let gateway = Gateway::with(Gateway::streams);
+    let (one, two) = (Server::greeting("one"), Server::greeting("two"));
+    for (name, origin, destinations) in [
+        ("one", &one, json!([{"port": gateway.stream().port()}])),
+        (
+            "two",
+            &two,
+            json!([{"ip": "127.0.0.1", "port": gateway.stream().port()}]),
+        ),
+    ] {
+        let port = origin.address().port();
+        let service = json!({"name": name, "protocol": "tcp", "host": "127.0.0.1", "port": port});
+        let made = gateway.api("POST", "/services", &service);
+        assert_eq!(made.status, 201, "{}", made.text());
+        let path = format!("/services/{name}/routes");
+        let route = json!({"name": name, "protocols": ["tcp"], "destinations": destinations});
+        let made = gateway.api("POST", &path, &route);
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+    let mut client = connect(gateway.stream());
+    assert_eq!(
+        read(&mut client, 3),
+        b"two",
+        "an address weighs more than a port"
+    );
+    let deleted = gateway.api("DELETE", "/routes/two", &Value::Null);
+    assert_eq!(deleted.status, 204);
+    assert_eq!(read(&mut connect(gateway.stream()), 3), b"one");
 }
 
 /// Ends a connection by RST.

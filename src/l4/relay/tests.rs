@@ -106,7 +106,13 @@ async fn whatever_carries_them_bytes_arrive_whole_and_in_order() {
             let mut relay = Relay::new(ours, theirs, Arc::default(), PATIENCE);
             let talking =
                 async { tokio::join!(talk(client, text(1, up)), talk(origin, text(2, down))) };
-            let (cause, (by_client, by_origin)) = tokio::join!(relay.run(), talking);
+            let told = Mutex::new((0, 0));
+            let carried = |up, down| {
+                let mut told = told.lock().unwrap();
+                *told = (told.0 + up, told.1 + down);
+            };
+            let (cause, (by_client, by_origin)) = tokio::join!(relay.run(carried), talking);
+            assert_eq!(*told.lock().unwrap(), relay.carried());
             assert_eq!(cause, Cause::Closed);
             assert_eq!(relay.carried(), (up as u64, down as u64));
             assert!(by_client == text(2, down) && by_origin == text(1, up));
@@ -122,7 +128,7 @@ async fn much_goes_by_pipe_and_the_pipes_come_back() {
     let talking = async {
         tokio::join!(talk(client, text(1, 8 << 20)), talk(origin, Vec::new()));
     };
-    tokio::join!(relay.run(), talking);
+    tokio::join!(relay.run(|_, _| {}), talking);
     assert!(supplies.has_pipes(), "one was made and given back");
 }
 
@@ -135,7 +141,7 @@ async fn silence_ends_a_session_and_so_does_a_reader_that_does_not_read() {
     };
     let ((mut client, ours), (_origin, theirs)) = (pair(true).await, pair(true).await);
     let mut relay = Relay::new(ours, theirs, Arc::default(), quiet);
-    assert_eq!(relay.run().await, Cause::Idle);
+    assert_eq!(relay.run(|_, _| {}).await, Cause::Idle);
     drop(relay);
     assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "in peace");
 
@@ -146,7 +152,7 @@ async fn silence_ends_a_session_and_so_does_a_reader_that_does_not_read() {
     let ((mut client, ours), (_origin, theirs)) = (pair(true).await, pair(true).await);
     let sending = tokio::spawn(async move { client.write_all(&vec![0; 64 << 20]).await });
     let mut relay = Relay::new(ours, theirs, Arc::default(), patient);
-    assert_eq!(relay.run().await, Cause::Stalled);
+    assert_eq!(relay.run(|_, _| {}).await, Cause::Stalled);
     drop(relay);
     assert!(sending.await.unwrap().is_err());
 }
@@ -172,7 +178,7 @@ async fn what_the_endpoint_said_before_it_went_away_is_handed_on() {
         }
     };
     let carried = async {
-        let cause = relay.run().await;
+        let cause = relay.run(|_, _| {}).await;
         drop(relay);
         cause
     };
@@ -195,6 +201,6 @@ async fn a_session_ended_from_outside_ends_whatever_it_waits_for() {
         over.0.store(true, Ordering::SeqCst);
         over.1.get().unwrap().wake_by_ref();
     };
-    let (cause, ()) = tokio::join!(relay.run(), ending);
+    let (cause, ()) = tokio::join!(relay.run(|_, _| {}), ending);
     assert_eq!(cause, Cause::Drained);
 }
