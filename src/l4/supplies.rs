@@ -5,17 +5,23 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
 /// The size of a buffer: what a record of TLS holds.
 pub(super) const BUFFER_BYTES: usize = 16 << 10;
 
-/// What a pipe is asked to hold. A user's pipes share 64 MiB (`pipe-user-pages-soft`), beyond which
-/// the kernel gives small ones.
+/// What a pipe is asked to hold.
 const PIPE_BYTES: usize = 256 << 10;
+
+/// One that holds less moves no more than a buffer does. The pipes of a user share 64 MiB
+/// (`pipe-user-pages-soft`), beyond which the kernel gives small ones.
+const PIPE_BYTES_MIN: usize = 64 << 10;
 
 /// The most pipes of one worker at a time; sessions beyond it copy. Two descriptors each.
 const PIPES_MAX: usize = 64;
+
+/// The most pipes kept for the next session.
+const PIPES_KEPT: usize = 16;
 
 /// The most buffers kept for the next session.
 const BUFFERS_KEPT: usize = 64;
@@ -30,6 +36,8 @@ struct Store {
     pipes: Vec<Pipe>,
     /// Pipes that exist, lent ones included.
     made: usize,
+    /// How many the system gives, where that has shown.
+    given: Option<usize>,
 }
 
 /// Both ends of a pipe.
@@ -42,9 +50,9 @@ struct Pipe {
 impl Pipe {
     fn open() -> Option<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // One of the usual size serves as well.
-        let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
-        Some(Self { read, write })
+        let size = fcntl_setpipe_size(&write, PIPE_BYTES);
+        let size = size.or_else(|_| fcntl_getpipe_size(&write)).ok()?;
+        (size >= PIPE_BYTES_MIN).then_some(Self { read, write })
     }
 }
 
@@ -81,12 +89,16 @@ impl Supplies {
         if let Some(kept) = store.pipes.pop() {
             return Some(kept);
         }
-        if store.made >= PIPES_MAX {
+        if store.made >= store.given.unwrap_or(PIPES_MAX) {
             return None;
         }
-        let made = Pipe::open()?;
-        store.made += 1;
-        Some(made)
+        let made = Pipe::open();
+        match made {
+            Some(_) => store.made += 1,
+            // Not asked again with each piece of each session.
+            None => store.given = Some(store.made),
+        }
+        made
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
@@ -121,7 +133,9 @@ impl Drop for Loan {
     fn drop(&mut self) {
         let mut store = self.supplies.store();
         match self.pipe.take() {
-            Some(pipe) if self.count == 0 => store.pipes.push(pipe),
+            Some(pipe) if self.count == 0 && store.pipes.len() < PIPES_KEPT => {
+                store.pipes.push(pipe);
+            }
             Some(_) | None => store.made -= 1,
         }
     }
@@ -137,9 +151,11 @@ mod tests {
         let mut all: Vec<_> = (0..PIPES_MAX).map(|_| supplies.pipe().unwrap()).collect();
         assert!(supplies.pipe().is_none(), "all are lent");
         all[0].count = 1;
+        drop(all.remove(0));
+        assert_eq!(supplies.store().pipes.len(), 0);
         drop(all);
-        assert_eq!(supplies.store().made, PIPES_MAX - 1);
-        assert_eq!(supplies.store().pipes.len(), PIPES_MAX - 1);
+        assert_eq!(supplies.store().made, PIPES_KEPT);
+        assert_eq!(supplies.store().pipes.len(), PIPES_KEPT);
         assert!(supplies.pipe().is_some());
     }
 

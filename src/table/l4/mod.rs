@@ -2,7 +2,7 @@
 //! and which server it names in TLS.
 //!
 //! Every route stands in the index by one of its attributes, the one that most narrows the search;
-//! the whole route is judged when it is met. [`oracle`] reads the same rules in a plain way.
+//! the whole route is judged when it is met. The oracle reads the same rules in a plain way.
 
 #[cfg(any(fuzzing, test))]
 pub(super) mod oracle;
