@@ -123,11 +123,6 @@ impl Client {
         }
     }
 
-    /// How it speaks TLS with whoever must show a chain to a trusted root, and with everybody else.
-    pub const fn configs(&self) -> (&Arc<ClientConfig>, &Arc<ClientConfig>) {
-        (&self.verifying, &self.believing)
-    }
-
     /// Gets the whole answer.
     ///
     /// # Errors

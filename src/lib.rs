@@ -10,6 +10,7 @@ pub mod live;
 pub mod metrics;
 pub mod model;
 pub mod net;
+pub mod pem;
 pub mod proxy;
 pub mod registry;
 pub mod reply;

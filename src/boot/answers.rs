@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::model;
 use crate::model::{Entity, Id, Kind};
 use crate::proxy::target::{Arrival, Head, Target, path_and_query};
-use crate::proxy::{Shared, no_plain_text};
+use crate::proxy::{Shared, admit};
 use crate::reply;
 use crate::reply::{Reply, Shape};
 use crate::table;
@@ -110,9 +110,16 @@ fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), R
     tell_candidates(tried, hit.as_ref(), &asked, answer);
     let hit = hit.ok_or_else(reply::no_route)?;
     answer.route = Some(named(hit.route().entity()));
+    // A question does not say which version of HTTP it is about.
+    let head = Head {
+        method,
+        uri: &uri,
+        version: Version::HTTP_2,
+        headers: &headers,
+    };
+    admit(&hit, &target, head, secure)?;
     let service = table.service(hit.route()).ok_or_else(reply::no_service)?;
     answer.service = Some(named(service.entity()));
-    no_plain_text(&hit, &target, &uri, secure)?;
     answer.forward = Some(forward(&hit, service, &target, &uri, &question.host));
     Ok(())
 }

@@ -11,6 +11,7 @@ mod logging;
 mod process;
 mod sessions;
 mod sockets;
+mod trust;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -241,6 +242,7 @@ impl Site<'_> {
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
             kong_traffic: self.settings.kong.traffic,
+            kong_debug: self.settings.kong.debug_header,
             totals: Totals::register(&self.metrics).map_err(Fault::machine)?,
             log,
         })
@@ -355,7 +357,8 @@ impl Site<'_> {
         });
         let parts = Parts {
             store,
-            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls)),
+            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls))
+                .trusting(trust::of(self.settings)?),
             sockets,
             current: Arc::clone(&self.current),
             names,
@@ -399,6 +402,7 @@ impl Site<'_> {
         let fetch = Arc::new(local::Documents {
             client: self.client.clone(),
             timeout,
+            tls_verify: self.settings.proxy.tls_verify,
         });
         let dialect = GatewayDialect::new(registry.clone(), fetch, dialect_settings(settings));
         let router = gateway::router(dialect);

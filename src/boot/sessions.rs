@@ -1,10 +1,10 @@
-//! Joins connections of bytes to what they share with requests: trust, metrics, the access log.
+//! Joins connections of bytes to what they share with requests: metrics and the access log.
 
 use std::sync::Arc;
 
 use super::{Fault, Site};
 use crate::l4;
-use crate::l4::{Ended, Record, Tls, Trust};
+use crate::l4::{Ended, Record, Tls};
 use crate::metrics::register_sessions;
 use crate::model::{Entity, Timestamp};
 use crate::proxy::access_log::{AccessLog, Session};
@@ -12,11 +12,6 @@ use crate::proxy::access_log::{AccessLog, Session};
 impl Site<'_> {
     /// What all workers share for connections of bytes.
     pub(super) fn sessions(&self, log: Option<AccessLog>) -> Result<l4::Shared, Fault> {
-        let (verifying, believing) = self.client.configs();
-        let trust = Trust {
-            verifying: Arc::clone(verifying),
-            believing: Arc::clone(believing),
-        };
         let current = Arc::clone(&self.current);
         let busy = move || current.load().busy_streams();
         register_sessions(&self.metrics, busy).map_err(Fault::machine)?;
@@ -24,7 +19,6 @@ impl Site<'_> {
             current: Arc::clone(&self.current),
             stats: l4::Stats::register(&self.metrics).map_err(Fault::machine)?,
             retries_max: self.settings.proxy.retries_max,
-            trust,
             record: log.map(|log| Arc::new(Lines(log)) as Arc<dyn Record>),
         })
     }

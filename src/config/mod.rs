@@ -69,6 +69,14 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Certificates (PEM) that endpoints' certificates are checked with; default the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether endpoints' certificates are checked where a service leaves it open (`tls_verify: null`,
+    /// which is what Kong's dialect writes by default). Default false, as Kong.
+    pub tls_verify: bool,
+    /// The certificate shown to endpoints that ask for one, where neither service nor pool names one:
+    /// a chain, PEM. Default none (Kong's `client_ssl_cert`).
+    pub client_cert: Option<PathBuf>,
+    /// The key of `client_cert`, PEM.
+    pub client_key: Option<PathBuf>,
 }
 
 /// What bounds one client, one message, one connection. Sizes in bytes.
@@ -163,6 +171,9 @@ pub struct Kong {
     pub database: bool,
     /// Put Kong's fields on traffic, and answer in its words. Default true.
     pub traffic: bool,
+    /// Tell clients that send `Kong-Debug: 1` which route and service took their request. Default
+    /// false.
+    pub debug_header: bool,
 }
 
 impl Default for Kong {
@@ -171,6 +182,7 @@ impl Default for Kong {
             enabled: true,
             database: true,
             traffic: true,
+            debug_header: false,
         }
     }
 }
@@ -286,6 +298,9 @@ impl Default for Proxy {
             lane: true,
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
+            tls_verify: false,
+            client_cert: None,
+            client_key: None,
         }
     }
 }

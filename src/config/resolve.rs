@@ -131,6 +131,7 @@ impl Reader {
         self.set(&mut kong.enabled, "kong.enabled", parse::flag);
         self.set(&mut kong.database, "kong.database", parse::flag);
         self.set(&mut kong.traffic, "kong.traffic", parse::flag);
+        self.set(&mut kong.debug_header, "kong.debug_header", parse::flag);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
         self.set(&mut settings.upgrade.socket, "upgrade.socket", parse::path);
@@ -167,6 +168,10 @@ impl Reader {
             parse::duration(INSTANT),
         );
         self.set(&mut to.ca_file, "proxy.ca_file", parse::some(parse::path));
+        self.set(&mut to.tls_verify, "proxy.tls_verify", parse::flag);
+        let path = || parse::some(parse::path);
+        self.set(&mut to.client_cert, "proxy.client_cert", path());
+        self.set(&mut to.client_key, "proxy.client_key", path());
     }
 
     fn limits(&mut self, to: &mut Limits) {
@@ -369,6 +374,10 @@ fn contradictions(settings: &Settings) -> Vec<Mistake> {
     let limits = &settings.limits;
     if limits.header_field_max > limits.header_section_max {
         let why = "limits.header_field_max is greater than limits.header_section_max; lower the first or raise the second";
+        found.push(why.to_owned());
+    }
+    if settings.proxy.client_cert.is_some() != settings.proxy.client_key.is_some() {
+        let why = "proxy.client_cert and proxy.client_key belong together; give both or neither";
         found.push(why.to_owned());
     }
     let mistake = |why| Mistake::new(Place::Unwritten, why);

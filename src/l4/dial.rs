@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -17,20 +16,11 @@ use super::{Arrival, Tls};
 use crate::table::Service;
 use crate::upstream::{Outcome, Pick};
 
-/// Whom endpoints' certificates are checked with.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    pub verifying: Arc<ClientConfig>,
-    /// For services that are not to be checked.
-    pub believing: Arc<ClientConfig>,
-}
-
 /// What a connection to an endpoint is made of, whichever endpoint it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dial<'a> {
     pub(super) service: &'a Service,
     pub(super) arrival: &'a Arrival,
-    pub(super) trust: &'a Trust,
 }
 
 impl Dial<'_> {
@@ -70,10 +60,8 @@ impl Dial<'_> {
         let name = name.map_or_else(|| pick.host(), |name| name.as_str());
         let name = name.trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(name).map_err(|_| Cause::EndpointTls)?;
-        let config = match spec.tls_verify {
-            true => &self.trust.verifying,
-            false => &self.trust.believing,
-        };
+        let config = self.service.tls().and_then(|terms| terms.without_alpn());
+        let config = config.ok_or(Cause::EndpointTls)?;
         let connector = TlsConnector::from(Arc::clone(config));
         let made = connector.connect(name, stream).await;
         let made = made.map_err(|_| Cause::EndpointTls)?;

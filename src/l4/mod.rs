@@ -19,7 +19,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use dial::Trust;
 pub use side::Side;
 pub use stats::{Cause, Stats};
 pub use supplies::Supplies;
@@ -38,7 +37,6 @@ pub struct Shared {
     pub stats: Stats,
     /// Further attempts after the first that any session may have, whatever its service allows.
     pub retries_max: u16,
-    pub trust: Trust,
     /// Hears of every session when it has ended.
     pub record: Option<Arc<dyn Record>>,
 }
@@ -250,7 +248,6 @@ impl Session {
         let dial = Dial {
             service: &self.service,
             arrival: &self.arrival,
-            trust: &shared.trust,
         };
         let (began, mut last) = (Instant::now(), Cause::NoEndpoint);
         while let Some(pick) = choice.next(Instant::now())? {

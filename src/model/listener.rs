@@ -1,13 +1,12 @@
-//! A listener: an address bound at run time. A certificate and the server names it is shown for.
+//! A listener: an address bound at run time.
 
 use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::entity::{Kind, Reference, Rules, Tie, Unique, unique};
-use super::id::{Id, Invalid, Name, NamespaceRef, Secret};
-use super::pattern::HostPattern;
+use super::entity::{Kind, Reference, Rules, Tie};
+use super::id::{Id, Invalid, Name, NamespaceRef};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -100,55 +99,5 @@ impl Rules for Listener {
             .service
             .map(|id| Reference::to("service", Kind::Service, id, Tie::Free));
         service.into_iter().collect()
-    }
-}
-
-/// A certificate chain and its private key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    /// The leaf first, then its issuers.
-    pub cert: Box<str>,
-    /// PKCS#8, PKCS#1 or SEC1.
-    pub key: Secret,
-    /// A second chain for the same names, with a key of another type: RSA beside ECDSA.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cert_alt: Option<Box<str>>,
-    /// The key of `cert_alt`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_alt: Option<Secret>,
-}
-
-impl Rules for Certificate {}
-
-/// A server name and the certificate shown for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Sni {
-    /// `example.com`, `*.example.com` or `example.*`; unique.
-    pub name: HostPattern,
-    pub certificate: Id,
-}
-
-impl Rules for Sni {
-    fn check(&self) -> Result<(), Invalid> {
-        if self.name.port().is_some() {
-            return Err(Invalid::new("name", "a server name has no port"));
-        }
-        Ok(())
-    }
-
-    fn unique(&self) -> Vec<Unique> {
-        vec![unique("name", &[&self.name.to_string()])]
-    }
-
-    fn references(&self) -> Vec<Reference> {
-        let to = Reference::to(
-            "certificate",
-            Kind::Certificate,
-            self.certificate,
-            Tie::Owned,
-        );
-        vec![to]
     }
 }

@@ -153,9 +153,14 @@ pub struct Service {
     /// Whether traffic may use it; a disabled service's routes do not match. Default true.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Check the endpoint's certificate; only with a TLS protocol. Default true.
-    #[serde(default = "yes")]
-    pub tls_verify: bool,
+    /// Check the endpoint's certificate; only with a TLS protocol. Default true; null: as the node's
+    /// setting `proxy.tls_verify` says.
+    #[serde(default = "verified")]
+    pub tls_verify: Option<bool>,
+    /// The most authorities between the endpoint's certificate and a trusted one, 0 to 64, where
+    /// certificates are checked. Default: as many as a chain may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_verify_depth: Option<u8>,
     /// The name asked for and checked in TLS; default the host sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_server_name: Option<Name>,
@@ -187,6 +192,17 @@ pub(super) const fn yes() -> bool {
     true
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "serde's default for an optional field"
+)]
+const fn verified() -> Option<bool> {
+    Some(true)
+}
+
+/// The longest way between two certificates that may be asked for (Kong's).
+const DEPTH_MAX: u8 = 64;
+
 impl Service {
     /// A service at `host`, everything else by default.
     pub fn at(protocol: Protocol, host: Name, port: u16) -> Self {
@@ -202,7 +218,8 @@ impl Service {
             write_timeout: timeout_default(),
             read_timeout: timeout_default(),
             enabled: true,
-            tls_verify: true,
+            tls_verify: verified(),
+            tls_verify_depth: None,
             tls_server_name: None,
             client_certificate: None,
             ca_certificates: Box::default(),
@@ -219,6 +236,9 @@ impl Rules for Service {
         }
         if self.retries > 32767 {
             return Err(Invalid::new("retries", "at most 32767"));
+        }
+        if self.tls_verify_depth.is_some_and(|depth| depth > DEPTH_MAX) {
+            return Err(Invalid::new("tls_verify_depth", "0 to 64"));
         }
         match &self.path {
             Some(path) => check_path("path", path),

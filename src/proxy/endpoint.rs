@@ -80,6 +80,9 @@ impl Gateway {
         if self.shared.kong_traffic && answer != Answer::Interim {
             kong::response(x, &mut edits);
         }
+        if answer != Answer::Interim {
+            kong::tell(x, |name, value| edits.set(name, value));
+        }
         Ok((answer, edits))
     }
 
@@ -116,6 +119,7 @@ impl Gateway {
         let kong = self.shared.kong_traffic && x.shape() == Shape::Native;
         let mut response = reply.render(&Asker {
             method: head.method,
+            version: head.version,
             headers: head.headers,
             shape: if kong { Shape::Kong } else { x.shape() },
             request_id: x.request_id.as_ref().map(RequestId::as_str),
@@ -123,6 +127,9 @@ impl Gateway {
         if kong {
             kong::reply(x, Instant::now(), response.headers_mut());
         }
+        kong::tell(x, |name, value| {
+            response.headers_mut().insert(name, value);
+        });
         response
     }
 }

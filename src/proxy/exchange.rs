@@ -48,6 +48,8 @@ pub(super) struct Matched {
     /// What consistent hashing spreads by.
     pub(super) key: u64,
     pub(super) body_bytes_max: u64,
+    /// Whether the client is told who took its request.
+    pub(super) told: bool,
     /// Counts the request as under way, whatever becomes of it.
     pub(super) in_flight: InFlight,
 }

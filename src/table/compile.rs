@@ -1,6 +1,7 @@
 //! From a snapshot to a table. The only constructor of tables, and the validation of snapshots: what
 //! does not compile is a problem, and all of them are told together.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,13 +10,13 @@ use rustls::ServerConfig;
 use super::certs::Certs;
 use super::l4::StreamRoute;
 use super::route::{Listed, Route};
-use super::service::{Backend, Builder};
+use super::service::{Backend, Builder, Secured};
 use super::{Names, Table};
 use crate::model;
 use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, Listener};
 use crate::model::{NamespaceRef, Snapshot};
 use crate::tls;
-use crate::tls::Sessions;
+use crate::tls::{Sessions, Trust};
 use crate::upstream::{Endpoints, Resolved};
 
 /// One reason why a snapshot does not compile.
@@ -30,6 +31,7 @@ pub struct Problem {
 pub struct Compiler {
     live: Endpoints,
     sessions: Sessions,
+    secured: Secured,
     default_tls: Option<Arc<ServerConfig>>,
 }
 
@@ -49,8 +51,16 @@ impl Compiler {
         Self {
             live,
             sessions,
+            secured: Secured::default(),
             default_tls,
         }
+    }
+
+    /// Has endpoints believed as `trust` says where services leave it open.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.secured.trust = trust;
+        self
     }
 
     /// A table of everything; entities with problems are left out of it.
@@ -82,6 +92,7 @@ impl Compiler {
             snapshot,
             resolved,
             live: &self.live,
+            secured: &self.secured,
         };
         let mut work = Work {
             compiler: self,
@@ -91,6 +102,7 @@ impl Compiler {
         };
         work.pools(touched);
         work.services(touched);
+        work.secured(touched);
         work.routes(touched);
         work.stream_routes(touched);
         work.listeners(touched);
@@ -227,11 +239,45 @@ impl Work<'_> {
             let pool = snapshot.named(Kind::Pool, namespace.as_str(), host)?;
             pools.get(&pool.id).cloned()
         };
-        let service = self.builder.service(entity, spec, pool_of);
-        self.table
-            .names
-            .remember(&service.backend.names, self.builder.resolved);
-        self.table.services.put(id, Arc::new(service));
+        match self.builder.service(entity, spec, pool_of) {
+            Ok(service) => {
+                self.table
+                    .names
+                    .remember(&service.backend.names, self.builder.resolved);
+                self.table.services.put(id, Arc::new(service));
+            }
+            Err(invalid) => {
+                // Not on other terms than it asks for.
+                self.table.services.remove(id);
+                self.problems.push(Problem {
+                    at: entity.at(),
+                    invalid,
+                });
+            }
+        }
+    }
+
+    /// Services that mention a certificate or an authority that changed, themselves or by their pool.
+    fn secured(&mut self, touched: &[EntityRef]) {
+        let snapshot = self.builder.snapshot;
+        let changed = |at: &&EntityRef| matches!(at.kind, Kind::Certificate | Kind::CaCertificate);
+        let mut services: Vec<Id> = Vec::new();
+        for at in touched.iter().filter(changed) {
+            let direct = snapshot.mentioning(at.id, Kind::Service);
+            services.extend(direct.map(|service| service.id));
+            let pools = snapshot.mentioning(at.id, Kind::Pool);
+            let pools = pools.filter_map(|pool| pool.as_kind::<model::Pool>());
+            services.extend(
+                pools.flat_map(|pool| snapshot.services_at(&pool.namespace, pool.name.as_str())),
+            );
+        }
+        let compiled = touched.iter().filter(|at| at.kind == Kind::Service);
+        let mut compiled: HashSet<Id> = compiled.map(|at| at.id).collect();
+        for id in services {
+            if compiled.insert(id) {
+                self.service(id);
+            }
+        }
     }
 
     fn routes(&mut self, touched: &[EntityRef]) {

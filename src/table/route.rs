@@ -62,6 +62,8 @@ pub struct Facts {
     pub preserve_host: bool,
     /// Whether clients may come in clear.
     pub in_clear: bool,
+    /// Whether only gRPC calls are taken.
+    pub grpc_only: bool,
     pub body_bytes_max: Option<u64>,
     handling: PathHandling,
     rewrites: bool,
@@ -70,12 +72,18 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether every client may come, whatever it speaks.
+    pub const fn takes_all(&self) -> bool {
+        self.in_clear && !self.grpc_only
+    }
+
     fn of(spec: &model::Route) -> Self {
-        let clear = [RouteProtocol::Http, RouteProtocol::Grpc];
+        let accepts = |any: [RouteProtocol; 2]| any.into_iter().any(|p| spec.accepts(p));
         Self {
             strip_path: spec.strip_path,
             preserve_host: spec.preserve_host,
-            in_clear: clear.into_iter().any(|protocol| spec.accepts(protocol)),
+            in_clear: accepts([RouteProtocol::Http, RouteProtocol::Grpc]),
+            grpc_only: !accepts([RouteProtocol::Http, RouteProtocol::Https]),
             body_bytes_max: spec.body_bytes_max,
             handling: spec.path_handling,
             rewrites: spec.rewrite.is_some(),

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::live::Live;
 use crate::model;
-use crate::model::{Endpoint, Entity, HashOn, Id, Kind, Name, NamespaceRef, Snapshot};
+use crate::model::{CaCertificate, Certificate, Endpoint, Entity, HashOn, Id, Invalid, Kind, Name};
+use crate::model::{NamespaceRef, Snapshot};
+use crate::tls::{Fingerprint, Outgoing, Terms, Trust};
 use crate::upstream::{Endpoints, Member, Policy, Pool, Resolved, is_name};
 
 /// Endpoints ready for traffic, and the host names that they came from.
@@ -37,6 +40,8 @@ pub struct Service {
     pub(super) backend: Backend,
     /// What is sent as Host where the client's is not preserved and no endpoint has its own.
     host: Option<HeaderValue>,
+    /// On what terms it is spoken to by TLS; `None` where it is spoken to in clear.
+    tls: Option<Arc<Outgoing>>,
     connection_key: u64,
 }
 
@@ -81,6 +86,11 @@ impl Service {
         (pool.algorithm == model::Algorithm::ConsistentHashing).then_some(&pool.hash_on)
     }
 
+    /// On what terms its endpoints are spoken to by TLS; `None` in clear.
+    pub const fn tls(&self) -> Option<&Arc<Outgoing>> {
+        self.tls.as_ref()
+    }
+
     /// Tells apart connections that may not serve each other's requests: everything about how one is
     /// made that its address does not tell.
     pub const fn connection_key(&self) -> u64 {
@@ -94,6 +104,15 @@ pub(super) struct Builder<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) resolved: &'a Resolved,
     pub(super) live: &'a Endpoints,
+    pub(super) secured: &'a Secured,
+}
+
+/// What all services' TLS terms are made with.
+#[derive(Default)]
+pub(super) struct Secured {
+    pub(super) trust: Trust,
+    /// Terms in use, so that services on the same ones share them.
+    terms: Live<Fingerprint, Outgoing>,
 }
 
 impl Builder<'_> {
@@ -137,13 +156,52 @@ impl Builder<'_> {
         }
     }
 
+    /// On what terms a service's endpoints are spoken to.
+    ///
+    /// # Errors
+    /// A certificate that it mentions cannot be used.
+    fn outgoing(
+        &self,
+        service: &model::Service,
+        backend: &Backend,
+    ) -> Result<Option<Arc<Outgoing>>, Invalid> {
+        if !service.protocol.is_tls() {
+            return Ok(None);
+        }
+        let pools = || backend.spec()?.client_certificate;
+        let shown = service.client_certificate.or_else(pools);
+        let authorities = service.ca_certificates.iter();
+        let authority = |id: &Id| {
+            let authority = self.snapshot.get::<CaCertificate>(*id);
+            authority
+                .map(|authority| &*authority.cert)
+                .ok_or_else(|| missing("ca_certificates", *id))
+        };
+        let certificate = |id: Id| {
+            let certificate = self.snapshot.get::<Certificate>(id);
+            certificate.ok_or_else(|| missing("client_certificate", id))
+        };
+        let terms = Terms {
+            verify: service.tls_verify,
+            depth: service.tls_verify_depth,
+            authorities: authorities.map(authority).collect::<Result<_, _>>()?,
+            shown: shown.map(certificate).transpose()?,
+        };
+        let outgoing = Outgoing::new(&terms, &self.secured.trust)?;
+        let fingerprint = *outgoing.fingerprint();
+        Ok(Some(self.secured.terms.state(fingerprint, || outgoing)))
+    }
+
     /// The service with the pool that its host names, or with its host's own addresses.
+    ///
+    /// # Errors
+    /// As [`Self::outgoing`].
     pub(super) fn service(
         &self,
         entity: &Arc<Entity>,
         service: &model::Service,
         pool_of: impl Fn(&NamespaceRef, &str) -> Option<Backend>,
-    ) -> Service {
+    ) -> Result<Service, Invalid> {
         let backend = pool_of(&service.namespace, service.host.as_str())
             .unwrap_or_else(|| self.direct(entity.id, service));
         let fixed = backend.entity.as_ref().map(|pool| {
@@ -161,14 +219,21 @@ impl Builder<'_> {
         let host = fixed
             .unwrap_or_else(own)
             .and_then(|text| HeaderValue::from_str(&text).ok());
-        let connection_key = connection_key(service);
-        Service {
+        let tls = self.outgoing(service, &backend)?;
+        let connection_key = connection_key(service, tls.as_deref());
+        Ok(Service {
             entity: Arc::clone(entity),
             backend,
             host,
+            tls,
             connection_key,
-        }
+        })
     }
+}
+
+/// A record that an older version wrote may mention what is gone.
+fn missing(field: &'static str, id: Id) -> Invalid {
+    Invalid::new(field, format!("{id} does not exist"))
 }
 
 /// `host:port`, without the port where the protocol implies it.
@@ -186,10 +251,10 @@ pub fn authority(host: &str, port: u16, protocol: model::Protocol) -> String {
     }
 }
 
-fn connection_key(service: &model::Service) -> u64 {
+fn connection_key(service: &model::Service, tls: Option<&Outgoing>) -> u64 {
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();
     service.protocol.hash(&mut hasher);
-    service.tls_verify.hash(&mut hasher);
+    tls.map(Outgoing::fingerprint).hash(&mut hasher);
     service
         .tls_server_name
         .as_ref()

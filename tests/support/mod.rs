@@ -11,6 +11,7 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+pub mod authority;
 pub mod bytes;
 pub mod client;
 pub mod gateway;

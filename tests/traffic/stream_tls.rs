@@ -4,8 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use rustls::ServerConfig;
+use rustls::version::{TLS12, TLS13};
 use serde_json::{Value, json};
 
+use crate::support::authority::Authority;
 use crate::support::bytes::{Server, connect, is_closed, noise, read, read_all};
 use crate::support::gateway::Gateway;
 use crate::support::names::{self, Made};
@@ -21,8 +24,7 @@ fn secure(address: SocketAddr, made: &Made, name: &str, alpn: &[&str]) -> Tls {
 }
 
 /// A server in TLS: says `greeting`, then sends back what it gets.
-fn secure_server(made: &Made, greeting: &'static str) -> Server {
-    let config = made.server();
+fn secure_server(config: Arc<ServerConfig>, greeting: &'static str) -> Server {
     Server::start(move |stream| {
         let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut tls = rustls::StreamOwned::new(connection, stream);
@@ -93,7 +95,10 @@ fn one_port_opens_one_name_and_passes_another_through() {
         names::certificate(&["a.test"]),
         names::certificate(&["b.test"]),
     );
-    let (plain, secured) = (Server::greeting("plain"), secure_server(&theirs, "their"));
+    let (plain, secured) = (
+        Server::greeting("plain"),
+        secure_server(theirs.server(), "their"),
+    );
     certify(&gateway, &ours, "a.test");
     service(&gateway, "plain", plain.address(), json!({}));
     service(&gateway, "secured", secured.address(), json!({}));
@@ -131,7 +136,7 @@ fn one_port_opens_one_name_and_passes_another_through() {
 fn a_beginning_in_single_bytes_is_a_beginning() {
     let gateway = Gateway::with(Gateway::streams);
     let made = names::certificate(&["a.test"]);
-    let origin = secure_server(&made, "hi");
+    let origin = secure_server(made.server(), "hi");
     service(&gateway, "s", origin.address(), json!({}));
     route(&gateway, "s", "tls_passthrough", &["a.test"]);
     let mut client = secure(gateway.stream_tls(), &made, "a.test", &[]);
@@ -209,7 +214,7 @@ fn the_gateway_begins_tls_with_endpoints_of_protocol_tls_and_checks_them() {
         Gateway::streams(settings);
         settings.proxy.ca_file = Some(ca_file);
     });
-    let origin = secure_server(&made, "hi");
+    let origin = secure_server(made.server(), "hi");
     let more = json!({"protocol": "tls", "tls_server_name": "db.test"});
     service(&gateway, "s", origin.address(), more);
     let document = json!({"name": "r", "service": "s", "protocols": ["tcp"]});
@@ -228,6 +233,43 @@ fn the_gateway_begins_tls_with_endpoints_of_protocol_tls_and_checks_them() {
     );
     gateway.patch("services", "s", json!({"tls_verify": false}));
     assert_eq!(read(&mut connect(gateway.stream()), 2), b"hi");
+}
+
+#[test]
+fn endpoints_are_spoken_to_on_the_service_s_terms() {
+    let (servers, clients) = (Authority::root("servers"), Authority::root("clients"));
+    let (server, client) = (servers.below("between"), clients.issue(&["gateway"]));
+    let server = server.issue(&["localhost"]);
+    let gateway = Gateway::with(Gateway::streams);
+    let pair = json!({"cert": client.cert, "key": client.key});
+    let shown = gateway.create("certificates", pair)["id"].clone();
+    let only = gateway.create("ca_certificates", json!({"cert": servers.cert}))["id"].clone();
+    service(
+        &gateway,
+        "s",
+        gateway.admin(),
+        json!({"protocol": "tls", "host": "localhost"}),
+    );
+    let document = json!({"name": "r", "service": "s", "protocols": ["tcp"]});
+    gateway.create("routes", document);
+    let fails = || is_closed(&mut connect(gateway.stream()));
+    for version in [&TLS12, &TLS13] {
+        let origin = secure_server(server.demanding(&clients, &[version]), "hi");
+        let fresh = json!({
+            "port": origin.address().port(), "client_certificate": null, "ca_certificates": [],
+            "tls_verify": true, "tls_verify_depth": null,
+        });
+        gateway.patch("services", "s", fresh);
+        assert!(fails(), "of an unknown authority");
+        gateway.patch("services", "s", json!({"ca_certificates": [only]}));
+        assert!(fails(), "without a certificate of ours");
+        gateway.patch("services", "s", json!({"client_certificate": shown}));
+        assert_eq!(read(&mut connect(gateway.stream()), 2), b"hi");
+        gateway.patch("services", "s", json!({"tls_verify_depth": 0}));
+        assert!(fails(), "one authority stands between");
+        gateway.patch("services", "s", json!({"tls_verify": false}));
+        assert_eq!(read(&mut connect(gateway.stream()), 2), b"hi");
+    }
 }
 
 #[test]
