@@ -1,6 +1,7 @@
 //! Which endpoint a session goes to. The one place where that is decided: other ways to choose stand
 //! beside this one.
 
+use std::io::{Cursor, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -24,12 +25,10 @@ pub(super) struct Choice<'a> {
 impl<'a> Choice<'a> {
     /// As many attempts as the service allows after a first one, and no more than `retries_max`.
     pub(super) fn new(service: &'a Service, client: IpAddr, retries_max: u16) -> Self {
-        let key = service.hash_on().map_or(0, |_| {
-            upstream::key(client.to_canonical().to_string().as_bytes())
-        });
+        let pooled = service.pool_entity().is_some();
         Self {
             service,
-            key,
+            key: if pooled { key(client) } else { 0 },
             tried: Tried::default(),
             addresses: SmallVec::new(),
             left: u32::from(service.spec().retries.min(retries_max)) + 1,
@@ -58,5 +57,32 @@ impl<'a> Choice<'a> {
         self.addresses.push(pick.addr());
         self.tried.add(&pick);
         Ok(Some(pick))
+    }
+}
+
+/// What a pool that hashes spreads sessions by: of all it could hash they have the client's address.
+fn key(client: IpAddr) -> u64 {
+    let mut text = [0; ADDRESS_BYTES_MAX];
+    let mut written = Cursor::new(&mut text[..]);
+    // There is room for every address.
+    let _ = write!(written, "{}", client.to_canonical());
+    let length = usize::try_from(written.position()).unwrap_or(0);
+    upstream::key(text.get(..length).unwrap_or_default())
+}
+
+/// The longest IPv6 address as text.
+const ADDRESS_BYTES_MAX: usize = 45;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_one_key_however_its_address_is_shown() {
+        let (four, mapped) = ("192.0.2.7", "::ffff:192.0.2.7");
+        assert_eq!(key(four.parse().unwrap()), upstream::key(four.as_bytes()));
+        assert_eq!(key(mapped.parse().unwrap()), key(four.parse().unwrap()));
+        let long = "2001:db8:1111:2222:3333:4444:5555:6666";
+        assert_eq!(key(long.parse().unwrap()), upstream::key(long.as_bytes()));
     }
 }
