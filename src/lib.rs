@@ -5,6 +5,7 @@ pub mod boot;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod l4;
 pub mod live;
 pub mod metrics;
 pub mod model;

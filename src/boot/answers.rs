@@ -19,7 +19,7 @@ use crate::proxy::{Shared, admit};
 use crate::reply;
 use crate::reply::{Reply, Shape};
 use crate::table;
-use crate::table::{Hit, Miss, Route, Service, Standing, Table, Trial};
+use crate::table::{Hit, Miss, Route, ServerName, Service, Standing, StreamFacts, Table, Trial};
 use crate::upstream;
 use crate::upstream::{Endpoint, Pool, Unresolved};
 
@@ -37,11 +37,48 @@ pub(super) fn explain(shared: &Shared, question: &Question) -> Answer {
         candidates: Vec::new(),
         candidates_omitted: 0,
     };
-    if let Err(reply) = fill(&table, question, &mut answer) {
+    let replied = match question.scheme {
+        Scheme::Http | Scheme::Https => fill(&table, question, &mut answer),
+        Scheme::Tcp | Scheme::Tls => {
+            fill_stream(&table, question, &mut answer);
+            Ok(())
+        }
+    };
+    if let Err(reply) = replied {
         answer.status = Some(reply.status(Shape::Native).as_u16());
         answer.why = Some(reply.message(Shape::Native).to_owned());
     }
     answer
+}
+
+/// Where a connection of bytes would go. Its client's port is none that a route names.
+fn fill_stream(table: &Table, question: &Question, answer: &mut Answer) {
+    let name = question.sni.as_deref().map(str::to_ascii_lowercase);
+    let in_tls = question.scheme == Scheme::Tls;
+    let hit = table.find_stream(&StreamFacts {
+        listener: None,
+        client: SocketAddr::new(question.client, 0),
+        local: SocketAddr::new(question.address, question.port),
+        tls: in_tls.then_some(ServerName(name.as_deref())),
+    });
+    let Some(hit) = hit else {
+        answer.why = Some("no route takes the connection: it is closed".to_owned());
+        return;
+    };
+    answer.route = hit.route.map(|route| named(route.entity()));
+    let Some(service) = hit.service else {
+        answer.why = Some("the route has no service: the connection is closed".to_owned());
+        return;
+    };
+    answer.service = Some(named(service.entity()));
+    let begins_tls = service.spec().protocol.is_tls() && !(in_tls && hit.passes_tls_through());
+    answer.forward = Some(Forward {
+        scheme: if begins_tls { "tls" } else { "tcp" }.to_owned(),
+        host: String::new(),
+        path: String::new(),
+        pool: service.pool_entity().map(|pool| named(pool)),
+        endpoints: endpoints(service.pool(), service.pool_entity()).collect(),
+    });
 }
 
 fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), Reply> {

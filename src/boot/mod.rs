@@ -9,6 +9,7 @@ mod limits;
 mod local;
 mod logging;
 mod process;
+mod sessions;
 mod sockets;
 mod trust;
 
@@ -38,6 +39,7 @@ use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
+use crate::l4::Streams;
 use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
 use crate::net;
@@ -269,6 +271,7 @@ impl Site<'_> {
         let workers = proxy.workers.map_or_else(cores, usize::from);
         let limits = limits::of(&self.settings.limits);
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));
+        let sessions = Arc::new(self.sessions(shared.log.clone())?);
         let app = |_| {
             let gateway = Gateway::new(Arc::clone(shared), random_seed());
             let lane = || {
@@ -277,6 +280,7 @@ impl Site<'_> {
             };
             App {
                 lane: proxy.lane.then(lane),
+                streams: Some(Streams::new(Arc::clone(&sessions))),
                 proxy: gateway,
             }
         };
@@ -303,7 +307,11 @@ impl Site<'_> {
         let dialect = dialect
             .iter()
             .map(|address| ("gateway", "gateway.listen", Scheme::Http, *address));
-        let all = http.chain(https).chain(dialect);
+        let tcp = proxy.stream.iter();
+        let tcp = tcp.map(|at| ("stream", "proxy.stream", Scheme::Tcp, *at));
+        let tls = proxy.stream_tls.iter();
+        let tls = tls.map(|at| ("stream_tls", "proxy.stream_tls", Scheme::Tls, *at));
+        let all = http.chain(https).chain(tcp).chain(tls).chain(dialect);
         all.map(|(name, key, scheme, address)| {
             let role = if name == "gateway" {
                 Role::Gateway

@@ -48,6 +48,10 @@ pub struct Proxy {
     pub http: Vec<SocketAddr>,
     /// Addresses of HTTPS. Default `0.0.0.0:8443`.
     pub https: Vec<SocketAddr>,
+    /// Addresses of connections of bytes, which go where routes of protocol `tcp` say. Default none.
+    pub stream: Vec<SocketAddr>,
+    /// The same within TLS, for routes of protocol `tls` and `tls_passthrough`. Default none.
+    pub stream_tls: Vec<SocketAddr>,
     /// Threads that serve traffic; default one per core.
     pub workers: Option<NonZeroUsize>,
     /// Peers whose `X-Forwarded-*` is believed. Default nobody.
@@ -287,6 +291,8 @@ impl Default for Proxy {
         Self {
             http: vec![SocketAddr::from(([0, 0, 0, 0], 8000))],
             https: vec![SocketAddr::from(([0, 0, 0, 0], 8443))],
+            stream: Vec::new(),
+            stream_tls: Vec::new(),
             workers: None,
             trusted_proxies: Vec::new(),
             retries_max: 5,

@@ -142,6 +142,8 @@ impl Reader {
         let addresses = || parse::list(parse::address);
         self.set(&mut to.http, "proxy.http", addresses());
         self.set(&mut to.https, "proxy.https", addresses());
+        self.set(&mut to.stream, "proxy.stream", addresses());
+        self.set(&mut to.stream_tls, "proxy.stream_tls", addresses());
         let workers = parse::or_auto(parse::workers);
         self.set(&mut to.workers, "proxy.workers", workers);
         let networks = parse::list(parse::network);
@@ -389,6 +391,8 @@ fn shared_addresses(settings: &Settings) -> Vec<String> {
     let proxy = &settings.proxy;
     let mut all: Vec<_> = proxy.http.iter().map(named("proxy.http")).collect();
     all.extend(proxy.https.iter().map(named("proxy.https")));
+    all.extend(proxy.stream.iter().map(named("proxy.stream")));
+    all.extend(proxy.stream_tls.iter().map(named("proxy.stream_tls")));
     all.push(("admin.listen", settings.admin.listen));
     if settings.gateway.enabled {
         all.push(("gateway.listen", settings.gateway.listen));

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::entity::Rules;
-use super::id::{Invalid, Name, NamespaceRef};
+use super::entity::{Kind, Reference, Rules, Tie};
+use super::id::{Id, Invalid, Name, NamespaceRef};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,18 @@ pub enum ListenerProtocol {
     Http,
     /// TLS by the certificates of the registry; HTTP/1.1 or HTTP/2 by ALPN.
     Https,
+    /// Bytes: to the listener's service, else by routes of protocol `tcp`.
+    Tcp,
+    /// Bytes within TLS: opened by the certificates of the registry and taken to the listener's
+    /// service, else by routes of protocol `tls` or, unopened, `tls_passthrough`.
+    Tls,
+}
+
+impl ListenerProtocol {
+    /// Whether it carries bytes, and not requests of HTTP.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
 }
 
 /// An address bound while the gateway runs.
@@ -37,6 +49,10 @@ pub struct Listener {
     /// Every connection must begin with a PROXY protocol header, v1 or v2. Default false.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// Where every connection goes, whatever the routes say; only with `tcp` and `tls`. Default: where
+    /// its route says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Id>,
 }
 
 const fn everywhere() -> IpAddr {
@@ -47,12 +63,25 @@ impl Listener {
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
+
+    /// Whether nothing differs but where connections go, which no socket knows.
+    pub fn accepts_like(&self, other: &Self) -> bool {
+        let everywhere = |listener: &Self| Self {
+            service: None,
+            ..listener.clone()
+        };
+        everywhere(self) == everywhere(other)
+    }
 }
 
 impl Rules for Listener {
     fn check(&self) -> Result<(), Invalid> {
         if self.port == 0 {
             return Err(Invalid::new("port", "a listener's port is 1 to 65535"));
+        }
+        if self.service.is_some() && !self.protocol.is_stream() {
+            let why = "only a listener of protocol tcp or tls has a service; HTTP goes by routes";
+            return Err(Invalid::new("service", why));
         }
         Ok(())
     }
@@ -63,5 +92,12 @@ impl Rules for Listener {
 
     fn name(&self) -> Option<&str> {
         Some(self.name.as_str())
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let service = self
+            .service
+            .map(|id| Reference::to("service", Kind::Service, id, Tie::Free));
+        service.into_iter().collect()
     }
 }

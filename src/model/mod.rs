@@ -46,5 +46,5 @@ pub use pool::{
 pub use route::{
     End, HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol, StreamEnds,
 };
-pub use service::{Namespace, Protocol, Service};
+pub use service::{Namespace, Protocol, ProxyHeader, Service};
 pub use snapshot::Snapshot;

@@ -59,7 +59,7 @@ pub enum Protocol {
     Tls,
     /// Bytes within TLS that the gateway does not open.
     TlsPassthrough,
-    /// Datagrams.
+    /// Datagrams. Stored and shown; nothing is served by it yet.
     Udp,
 }
 
@@ -77,6 +77,26 @@ impl Protocol {
 
     pub const fn default_port(self) -> u16 {
         if self.is_tls() { 443 } else { 80 }
+    }
+}
+
+/// The PROXY protocol header that a connection of bytes to an endpoint begins with: it tells the
+/// endpoint who the client is (HAProxy's `proxy-protocol.txt`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeader {
+    /// None.
+    #[default]
+    Off,
+    /// One line of text (section 2.1).
+    V1,
+    /// Binary (section 2.2).
+    V2,
+}
+
+impl ProxyHeader {
+    const fn is_off(&self) -> bool {
+        matches!(self, Self::Off)
     }
 }
 
@@ -112,7 +132,8 @@ pub struct Service {
     )]
     #[schemars(with = "u32")]
     pub connect_timeout: Duration,
-    /// Longest pause between two writes to the endpoint. Default 60,000 ms.
+    /// Longest pause between two writes to the endpoint; of a connection of bytes, how long what one
+    /// side sent may wait for the other to take it. Default 60,000 ms.
     #[serde(
         default = "timeout_default",
         rename = "write_timeout_ms",
@@ -120,7 +141,8 @@ pub struct Service {
     )]
     #[schemars(with = "u32")]
     pub write_timeout: Duration,
-    /// Longest pause between two reads from the endpoint. Default 60,000 ms.
+    /// Longest pause between two reads from the endpoint; of a connection of bytes, how long neither
+    /// side may say anything. Default 60,000 ms.
     #[serde(
         default = "timeout_default",
         rename = "read_timeout_ms",
@@ -148,6 +170,10 @@ pub struct Service {
     /// The only authorities trusted for the endpoint's certificate; default the system's.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub ca_certificates: Box<[Id]>,
+    /// What tells endpoints who the client of a connection of bytes is; requests of HTTP carry fields
+    /// for it. Default `off`.
+    #[serde(default, skip_serializing_if = "ProxyHeader::is_off")]
+    pub proxy_protocol: ProxyHeader,
 }
 
 const fn port_default() -> u16 {
@@ -197,6 +223,7 @@ impl Service {
             tls_server_name: None,
             client_certificate: None,
             ca_certificates: Box::default(),
+            proxy_protocol: ProxyHeader::Off,
         }
     }
 }

@@ -430,6 +430,7 @@ mod tests {
             port: 9000,
             protocol: ListenerProtocol::Https,
             proxy_protocol: true,
+            service: None,
         }
     }
 

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use super::certs::Certs;
+use super::l4::StreamRoute;
 use super::route::{Listed, Route};
 use super::service::{Backend, Builder, Secured};
 use super::{Names, Table};
 use crate::model;
-use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, NamespaceRef, Snapshot};
+use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, Listener};
+use crate::model::{NamespaceRef, Snapshot};
 use crate::tls;
 use crate::tls::{Sessions, Trust};
 use crate::upstream::{Endpoints, Resolved};
@@ -102,6 +104,8 @@ impl Compiler {
         work.services(touched);
         work.secured(touched);
         work.routes(touched);
+        work.stream_routes(touched);
+        work.listeners(touched);
         work.certificates(touched);
         (work.table, work.problems)
     }
@@ -298,11 +302,7 @@ impl Work<'_> {
         if !spec.is_http() {
             return Ok(());
         }
-        let slot = spec.service.map(|id| {
-            let slot = self.table.services.number(id);
-            slot.ok_or_else(|| Invalid::new("service", format!("service {id} does not exist")))
-        });
-        let slot = slot.transpose()?;
+        let slot = spec.service.map(|id| self.slot(id)).transpose()?;
         let service = slot.and_then(|slot| self.table.services.get(slot));
         if service.is_some_and(|service| !service.spec().protocol.is_http()) {
             return Err(Invalid::new(
@@ -314,6 +314,53 @@ impl Work<'_> {
         self.table.router.insert(&route)?;
         self.table.routes.insert(Listed(route));
         Ok(())
+    }
+
+    fn stream_routes(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::Route) {
+            let before = self.table.streams.remove(at.id);
+            let Some(entity) = self.builder.snapshot.entity(at.kind, at.id) else {
+                continue;
+            };
+            if let Err(invalid) = self.stream_route(entity, before.as_deref()) {
+                self.problems.push(Problem { at: *at, invalid });
+            }
+        }
+    }
+
+    fn stream_route(
+        &mut self,
+        entity: &Arc<Entity>,
+        before: Option<&StreamRoute>,
+    ) -> Result<(), Invalid> {
+        let spec = entity.as_kind::<model::Route>();
+        let Some(spec) = spec.filter(|spec| spec.is_stream()) else {
+            return Ok(());
+        };
+        let slot = spec.service.map(|id| self.slot(id)).transpose()?;
+        let route = Arc::new(StreamRoute::compile(entity, spec, slot, before)?);
+        self.table.streams.insert(&route);
+        Ok(())
+    }
+
+    /// Where a service stands that a route or a listener mentions.
+    fn slot(&self, service: Id) -> Result<u32, Invalid> {
+        let slot = self.table.services.number(service);
+        slot.ok_or_else(|| Invalid::new("service", format!("service {service} does not exist")))
+    }
+
+    fn listeners(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::Listener) {
+            let listener = self.builder.snapshot.get::<Listener>(at.id);
+            let Some(service) = listener.and_then(|listener| listener.service) else {
+                self.table.streams.unbind(at.id);
+                continue;
+            };
+            match self.slot(service) {
+                Ok(slot) => self.table.streams.bind(at.id, slot),
+                Err(invalid) => self.problems.push(Problem { at: *at, invalid }),
+            }
+        }
     }
 
     fn certificates(&mut self, touched: &[EntityRef]) {

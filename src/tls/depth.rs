@@ -41,23 +41,7 @@ impl Depth {
         roots: Arc<RootCertStore>,
         identity: Option<&Identity>,
     ) -> Result<Self, Invalid> {
-        let provider = super::provider();
-        let verifier = Arc::new(Limited {
-            limit,
-            roots,
-            provider: Arc::clone(&provider),
-        });
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .expect("ring has suites for both versions")
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let mut config = match identity {
-            Some(Identity { chain, key }) => builder
-                .with_client_auth_cert(chain.clone(), key.clone_key())
-                .map_err(|error| Invalid::new("client_certificate", error.to_string()))?,
-            None => builder.with_no_client_auth(),
-        };
+        let mut config = client_config(Belief::Within { limit, roots }, identity)?;
         config.alpn_protocols = super::ALPN.map(<[u8]>::to_vec).into();
         // A resumed session shows no chain.
         config.resumption = rustls::client::Resumption::disabled();
@@ -66,6 +50,10 @@ impl Depth {
             config: Arc::new(config),
             vouched: Mutex::default(),
         })
+    }
+
+    pub(super) const fn limit(&self) -> u8 {
+        self.limit
     }
 
     /// For a handshake that ends only where the endpoint's chain keeps to the limit.
@@ -106,15 +94,51 @@ impl fmt::Debug for Depth {
     }
 }
 
-/// Accepts a certificate that is valid for the name and linked to a root by few enough authorities.
+/// Whom a handshake of our own believes.
 #[derive(Debug)]
-struct Limited {
-    limit: u8,
-    roots: Arc<RootCertStore>,
+pub(super) enum Belief {
+    /// Whoever has the key of the certificate that is shown.
+    Anybody,
+    /// Whose certificate is valid for the name and linked to a root by no more authorities than these.
+    Within {
+        limit: u8,
+        roots: Arc<RootCertStore>,
+    },
+}
+
+/// For handshakes of our own; names no protocol.
+///
+/// # Errors
+/// The identity cannot be used.
+pub(super) fn client_config(
+    belief: Belief,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, Invalid> {
+    let provider = super::provider();
+    let verifier = Arc::new(Verifier {
+        belief,
+        provider: Arc::clone(&provider),
+    });
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("ring has suites for both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    match identity {
+        Some(Identity { chain, key }) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|error| Invalid::new("client_certificate", error.to_string())),
+        None => Ok(builder.with_no_client_auth()),
+    }
+}
+
+#[derive(Debug)]
+struct Verifier {
+    belief: Belief,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Limited {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -123,9 +147,13 @@ impl ServerCertVerifier for Limited {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let (limit, roots) = match &self.belief {
+            Belief::Anybody => return Ok(ServerCertVerified::assertion()),
+            Belief::Within { limit, roots } => (*limit, roots),
+        };
         let short = |path: &VerifiedPath<'_>| {
             let between = path.intermediate_certificates().count();
-            match between <= usize::from(self.limit) {
+            match between <= usize::from(limit) {
                 true => Ok(()),
                 false => Err(webpki::Error::MaximumPathDepthExceeded),
             }
@@ -136,7 +164,7 @@ impl ServerCertVerifier for Limited {
         certificate
             .verify_for_usage(
                 algorithms,
-                &self.roots.roots,
+                &roots.roots,
                 intermediates,
                 now,
                 usage,

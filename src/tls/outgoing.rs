@@ -2,14 +2,14 @@
 //! compiled, and shared by all connections on the same terms.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use ring::digest::{Context, SHA256};
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::depth::Depth;
+use super::depth::{Belief, Depth, client_config};
 use crate::model::{Certificate, Invalid};
 use crate::pem;
 
@@ -63,6 +63,10 @@ pub struct Outgoing {
     shown: Option<Arc<CertKey>>,
     depth: Option<Depth>,
     fingerprint: Fingerprint,
+    roots: Arc<RootCertStore>,
+    identity: Option<Identity>,
+    /// Made when it is asked for first.
+    unnamed: OnceLock<Option<Arc<ClientConfig>>>,
 }
 
 /// Tells terms apart: SHA-256 over everything that they consist of.
@@ -83,13 +87,16 @@ impl Outgoing {
         let limit = terms.depth.filter(|_| verify);
         let fingerprint = fingerprint(verify, limit, &authorities, identity.as_ref());
         let roots = roots(&authorities, trust)?;
-        let depth = limit.map(|limit| Depth::new(limit, roots, identity.as_ref()));
+        let depth = limit.map(|limit| Depth::new(limit, Arc::clone(&roots), identity.as_ref()));
         Ok(Self {
             verify,
             authorities: believed(verify, &authorities, trust)?,
             shown: identity.as_ref().map(Identity::for_pingora),
             depth: depth.transpose()?,
             fingerprint,
+            roots,
+            identity,
+            unnamed: OnceLock::new(),
         })
     }
 
@@ -110,6 +117,22 @@ impl Outgoing {
     /// How far an endpoint's certificate may be from an authority, where that is limited.
     pub const fn depth(&self) -> Option<&Depth> {
         self.depth.as_ref()
+    }
+
+    /// On the same terms for connections of bytes: what is spoken inside is not named by us. `None`: our
+    /// key is of no kind that signs.
+    pub fn without_alpn(&self) -> Option<&Arc<ClientConfig>> {
+        let made = self.unnamed.get_or_init(|| {
+            let roots = Arc::clone(&self.roots);
+            let limit = self.depth.as_ref().map_or(u8::MAX, Depth::limit);
+            let belief = match self.verify {
+                true => Belief::Within { limit, roots },
+                false => Belief::Anybody,
+            };
+            let config = client_config(belief, self.identity.as_ref());
+            config.ok().map(Arc::new)
+        });
+        made.as_ref()
     }
 
     pub const fn fingerprint(&self) -> &Fingerprint {

@@ -14,6 +14,8 @@ use super::health::{Report, Rules, Tally};
 pub enum Outcome {
     /// It answered with this status.
     Status(u16),
+    /// A connection came about, for a session of which nothing more can be told.
+    Connected,
     /// No connection came about: refused, unreachable, or TLS failed.
     ConnectFailed,
     /// The connection broke, or what came over it was no HTTP.
@@ -80,6 +82,7 @@ impl Judge {
     pub(super) fn report(&self, outcome: Outcome) -> Option<Report> {
         match outcome {
             Outcome::Status(status) => self.status(status),
+            Outcome::Connected => Some(Report::Success),
             Outcome::ConnectFailed | Outcome::Broken => Some(Report::TcpFailure),
             Outcome::TimedOut => Some(Report::Timeout),
         }

@@ -209,7 +209,7 @@ impl State {
     fn count_failure(&self, outcome: Outcome, report: Option<Report>) {
         let count = match outcome {
             Outcome::Status(_) if report == Some(Report::HttpFailure) => &self.failures.status,
-            Outcome::Status(_) => return,
+            Outcome::Status(_) | Outcome::Connected => return,
             Outcome::ConnectFailed => &self.failures.connect,
             Outcome::Broken => &self.failures.broken,
             Outcome::TimedOut => &self.failures.timeout,

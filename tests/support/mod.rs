@@ -12,6 +12,7 @@
 )]
 
 pub mod authority;
+pub mod bytes;
 pub mod client;
 pub mod dns;
 pub mod gateway;

@@ -37,6 +37,8 @@ mod paths;
 mod pingora;
 mod retries;
 mod routing;
+mod stream;
+mod stream_tls;
 mod streaming;
 mod tls;
 mod upstream_tls;
