@@ -21,7 +21,7 @@ use crate::reply::{Reply, Shape};
 use crate::table;
 use crate::table::{Hit, Miss, Route, ServerName, Service, Standing, StreamFacts, Table, Trial};
 use crate::upstream;
-use crate::upstream::{Endpoint, Pool};
+use crate::upstream::{Endpoint, Pool, Unresolved};
 
 /// Answers a question as traffic would be answered now.
 pub(super) fn explain(shared: &Shared, question: &Question) -> Answer {
@@ -278,22 +278,22 @@ pub(super) fn observe(shared: &Shared, ready: bool, problems: &[table::Problem])
     }
 }
 
-/// An operator's word on an endpoint's health, for one of its addresses (`ip:port`) or all.
-pub(super) fn mark(shared: &Shared, id: Id, address: Option<&str>, healthy: bool) {
+/// An operator's word on an endpoint's health, for one of its addresses (`ip:port`) or all; says
+/// whether there was one.
+pub(super) fn mark(shared: &Shared, id: Id, address: Option<&str>, healthy: bool) -> bool {
     let health = match healthy {
         true => upstream::Health::Healthy,
         false => upstream::Health::Unhealthy,
     };
     let table = shared.current.load();
+    let address = address.map(str::parse::<SocketAddr>);
     let meant = |endpoint: &&Arc<Endpoint>| {
-        let at = address.is_none_or(|address| endpoint.addr().to_string() == address);
-        at && endpoint.id() == Some(id)
+        let at = |address: &Result<SocketAddr, _>| *address == Ok(endpoint.addr());
+        endpoint.id() == Some(id) && address.as_ref().is_none_or(at)
     };
-    for (pool, _) in table.backends() {
-        pool.endpoints()
-            .filter(meant)
-            .for_each(|endpoint| endpoint.mark(health));
-    }
+    let all = table.backends().flat_map(|(pool, _)| pool.endpoints());
+    let marked = all.filter(meant).map(|endpoint| endpoint.mark(health));
+    marked.count() > 0
 }
 
 /// What traffic there was, for Kong's `/status`.
@@ -331,8 +331,25 @@ fn endpoints<'a>(
     let name = entity
         .filter(|entity| entity.kind() == Kind::Pool)
         .map(|entity| entity.label());
+    let missing = pool.unresolved().iter().map({
+        let name = name.clone();
+        move |missing| unresolved(missing, name.clone())
+    });
     pool.endpoints()
         .map(move |endpoint| state(endpoint, pool, name.clone()))
+        .chain(missing)
+}
+
+fn unresolved(missing: &Unresolved, name: Option<String>) -> EndpointState {
+    EndpointState {
+        id: missing.id,
+        pool: name,
+        address: format!("{}:{}", missing.host, missing.port),
+        resolved: None,
+        health: Health::Unresolved,
+        weight: missing.weight,
+        in_flight: 0,
+    }
 }
 
 fn state(endpoint: &Endpoint, pool: &Pool, name: Option<String>) -> EndpointState {

@@ -91,6 +91,7 @@ impl Fetch for Documents {
                 verify,
             }),
             host: &host_header,
+            headers: None,
             target: &target,
             timeout: self.timeout,
             body_bytes_max: gateway::DOCUMENT_BYTES_MAX,

@@ -347,7 +347,8 @@ impl Site<'_> {
     ) -> Result<(Registry, Vec<Problem>), Fault> {
         let sessions = Sessions::new().map_err(Fault::machine)?;
         let default_tls = default_tls(&sessions)?;
-        let names = Resolver::spawn(&Servers::System).map_err(Fault::machine)?;
+        let servers = Servers::of(&self.settings.proxy.name_servers);
+        let names = Resolver::spawn(&servers).map_err(Fault::machine)?;
         let sockets: Box<dyn Sockets> = Box::new(sockets::DataPlane {
             listeners: listeners.clone(),
             runtime: Handle::current(),

@@ -69,6 +69,9 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Certificates (PEM) that endpoints' certificates are checked with; default the system's.
     pub ca_file: Option<PathBuf>,
+    /// Name servers that are asked for the hosts of endpoints, over UDP and TCP. Default those of the
+    /// system, with its search list.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// What bounds one client, one message, one connection. Sizes in bytes.
@@ -286,6 +289,7 @@ impl Default for Proxy {
             lane: true,
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
+            name_servers: Vec::new(),
         }
     }
 }

@@ -167,6 +167,7 @@ impl Reader {
             parse::duration(INSTANT),
         );
         self.set(&mut to.ca_file, "proxy.ca_file", parse::some(parse::path));
+        self.set(&mut to.name_servers, "proxy.name_servers", addresses());
     }
 
     fn limits(&mut self, to: &mut Limits) {

@@ -38,8 +38,8 @@ pub use pattern::{
 };
 pub use plugin::Plugin;
 pub use pool::{
-    ActiveCheck, Algorithm, CheckProtocol, Endpoint, HashOn, HeaderText, PassiveCheck, Pool,
-    Statuses, Thresholds, WEIGHT_MAX,
+    ActiveCheck, Algorithm, CheckHeaders, CheckProtocol, Endpoint, HashOn, HeaderText,
+    PassiveCheck, Pool, Statuses, Thresholds, WEIGHT_MAX, is_service_name,
 };
 pub use route::{
     End, HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol, StreamEnds,

@@ -14,9 +14,9 @@ use super::exchange::{Exchange, Matched};
 use super::headers::{Forward, Hop, Instance, impostors};
 use super::request_id::X_REQUEST_ID;
 use super::target::Head;
-use crate::model::{self, HashOn, Protocol};
+use crate::model::{self, Protocol};
 use crate::table::{Service, authority};
-use crate::upstream::{self, Pick};
+use crate::upstream::Pick;
 
 /// Streams that one HTTP/2 connection to an endpoint carries at the same time.
 const H2_STREAMS_MAX: usize = 100;
@@ -191,45 +191,6 @@ fn client_host(client: Head<'_>) -> Option<HeaderValue> {
 fn endpoint_host(service: &Service, pick: &Pick) -> Option<HeaderValue> {
     let text = authority(pick.host(), pick.addr().port(), service.spec().protocol);
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
-}
-
-/// What consistent hashing spreads a request by; 0 where the pool does not hash.
-pub(super) fn key(x: &Exchange, service: &Service, head: Head<'_>, path: &[u8]) -> u64 {
-    let Some(on) = service.hash_on() else {
-        return 0;
-    };
-    let value = match on {
-        HashOn::ClientAddress => None,
-        HashOn::Header(name) => head
-            .headers
-            .get(&name.0)
-            .map(|value| value.as_bytes().to_vec()),
-        HashOn::Cookie(name) => cookie(head.headers, name.as_str()),
-        HashOn::Path => Some(path.to_vec()),
-        HashOn::Query(name) => query(head.uri.query().unwrap_or_default(), name.as_str()),
-    };
-    value.map_or_else(
-        || upstream::key(x.client.to_string().as_bytes()),
-        |value| upstream::key(&value),
-    )
-}
-
-fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
-    let fields = headers.get_all(COOKIE).iter();
-    let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
-    value_of(pairs.map(<[u8]>::trim_ascii), name)
-}
-
-fn query(query: &str, name: &str) -> Option<Vec<u8>> {
-    value_of(query.split('&').map(str::as_bytes), name)
-}
-
-fn value_of<'a>(mut pairs: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<Vec<u8>> {
-    pairs.find_map(|pair| {
-        pair.strip_prefix(name.as_bytes())?
-            .strip_prefix(b"=")
-            .map(<[u8]>::to_vec)
-    })
 }
 
 /// The body's length, where the client told it.

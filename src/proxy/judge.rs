@@ -11,10 +11,11 @@ use super::local::LocalService;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::{Arrival, Head, Target, path_and_query};
 use super::{Gateway, forward, record};
-use crate::model::HttpsRedirect;
+use crate::model::{HttpsRedirect, Id};
 use crate::reply;
 use crate::reply::{HttpsBy, Reply};
 use crate::table::{Hit, Question, Service, Table};
+use crate::upstream::{Asked, Place};
 
 /// What the first look at a request decided.
 pub(super) enum Verdict {
@@ -136,7 +137,7 @@ impl Gateway {
             stripped,
             switch,
             connection_only,
-            key: forward::key(x, service, head, &target.path),
+            place: place(hit, service, target, head, x),
             body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(),
         }
@@ -156,6 +157,27 @@ impl Gateway {
             .as_ref()
             .map_or_else(make, |connection| connection.hop(make))
     }
+}
+
+/// Where the request belongs among the endpoints of a pool that hashes.
+fn place(
+    hit: &Hit<'_>,
+    service: &Service,
+    target: &Target<'_>,
+    head: Head<'_>,
+    x: &Exchange,
+) -> Place {
+    let Some(spread) = service.spread() else {
+        return Place::default();
+    };
+    let asked = Asked {
+        client: x.client,
+        headers: head.headers,
+        path: &target.path,
+        query: head.uri.query(),
+        captured: &|group| hit.captured(group, &target.path),
+    };
+    spread.place(&asked, || Id::random().to_string())
 }
 
 /// 404, or for clients of the *gateway* dialect 405 where another method would have matched.

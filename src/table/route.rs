@@ -11,6 +11,7 @@ use super::rank::Rank;
 use crate::metrics::{InFlight, RouteStats};
 use crate::model;
 use crate::model::{Entity, HeaderTest, Id, PathHandling, RouteProtocol, Timestamp};
+use crate::upstream::Group;
 
 /// What of a request routes may ask about, in normal form.
 #[derive(Clone, Copy, Debug)]
@@ -336,6 +337,19 @@ pub struct Hit<'t> {
 impl<'t> Hit<'t> {
     pub fn route(&self) -> &'t Arc<Route> {
         &self.entry.route
+    }
+
+    /// What a group of the route's regex took of the path.
+    pub fn captured<'p>(&self, group: &Group, path: &'p [u8]) -> Option<&'p [u8]> {
+        let PathTest::Regex(regex) = &self.entry.test else {
+            return None;
+        };
+        let groups = regex.captures(path)?;
+        let found = match group {
+            Group::Number(number) => groups.get(*number),
+            Group::Name(name) => groups.name(name),
+        };
+        found.map(|found| found.as_bytes())
     }
 
     /// The path to send: the route's `rewrite`, or stripping and joining with the service's `base`.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::model;
-use crate::model::{Endpoint, Entity, HashOn, Id, Kind, Name, NamespaceRef, Snapshot};
-use crate::upstream::{Endpoints, Member, Policy, Pool, Resolved, is_name};
+use crate::model::{Endpoint, Entity, Id, Kind, Name, NamespaceRef, Snapshot};
+use crate::upstream::is_name;
+use crate::upstream::{Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Unresolved};
 
 /// Endpoints ready for traffic, and the host names that they came from.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Backend {
     pub(super) pool: Arc<Pool>,
     /// The pool's entity; `None` for a service's own host.
     entity: Option<Arc<Entity>>,
+    /// What requests are spread by, where the pool hashes them.
+    spread: Option<Arc<Spread>>,
     /// Names whose addresses are in it.
     pub(super) names: Arc<[Arc<str>]>,
 }
@@ -76,9 +79,8 @@ impl Service {
     }
 
     /// What requests are spread by, where the pool hashes them.
-    pub fn hash_on(&self) -> Option<&HashOn> {
-        let pool = self.backend.entity.as_ref()?.as_kind::<model::Pool>()?;
-        (pool.algorithm == model::Algorithm::ConsistentHashing).then_some(&pool.hash_on)
+    pub fn spread(&self) -> Option<&Spread> {
+        self.backend.spread.as_deref()
     }
 
     /// Tells apart connections that may not serve each other's requests: everything about how one is
@@ -103,36 +105,45 @@ impl Builder<'_> {
             let Some(endpoint) = member.as_kind::<Endpoint>().filter(|one| one.enabled) else {
                 continue;
             };
-            let host = endpoint.host.as_str();
-            gathered.add(
-                self.resolved,
-                Some(member.id),
-                host,
-                endpoint.port,
-                endpoint.weight,
-            );
+            let source = Source {
+                id: Some(member.id),
+                host: endpoint.host.as_str(),
+                port: endpoint.port,
+                weight: endpoint.weight,
+                use_srv_name: pool.use_srv_name,
+            };
+            gathered.add(self.resolved, source);
         }
         let policy = Policy {
-            unresolved: gathered.unresolved,
+            unresolved: &gathered.unresolved,
             ..Policy::of(entity.id, pool)
         };
         Backend {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: Some(Arc::clone(entity)),
+            spread: Spread::of(pool).map(Arc::new),
             names: gathered.names.into(),
         }
     }
 
     fn direct(&self, id: Id, service: &model::Service) -> Backend {
         let mut gathered = Gathered::default();
-        gathered.add(self.resolved, None, service.host.as_str(), service.port, 1);
+        let source = Source {
+            id: None,
+            host: service.host.as_str(),
+            port: service.port,
+            weight: 1,
+            use_srv_name: false,
+        };
+        gathered.add(self.resolved, source);
         let policy = Policy {
-            unresolved: gathered.unresolved,
+            unresolved: &gathered.unresolved,
             ..Policy::direct(id)
         };
         Backend {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: None,
+            spread: None,
             names: gathered.names.into(),
         }
     }
@@ -198,29 +209,61 @@ fn connection_key(service: &model::Service) -> u64 {
     hasher.finish()
 }
 
+/// A host that endpoints come from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    id: Option<Id>,
+    host: &'a str,
+    port: u16,
+    weight: u16,
+    /// Whether an SRV record's own name stands for the host's.
+    use_srv_name: bool,
+}
+
+impl Source<'_> {
+    /// A record of a service says port and weight itself.
+    fn member(&self, name: &Arc<str>, address: Address) -> Member {
+        let Address { ip, served } = address;
+        let (host, port, weight) = match served {
+            Some(served) if self.use_srv_name => (served.host, served.port, served.weight),
+            Some(served) => (Arc::clone(name), served.port, served.weight),
+            None => (Arc::clone(name), self.port, self.weight),
+        };
+        Member {
+            id: self.id,
+            host,
+            addr: SocketAddr::new(ip, port),
+            // Switched off is switched off.
+            weight: if self.weight == 0 { 0 } else { weight },
+        }
+    }
+}
+
 #[derive(Default)]
 struct Gathered {
     members: Vec<Member>,
     names: Vec<Arc<str>>,
-    unresolved: bool,
+    unresolved: Vec<Unresolved>,
 }
 
 impl Gathered {
-    fn add(&mut self, resolved: &Resolved, id: Option<Id>, host: &str, port: u16, weight: u16) {
-        let name: Arc<str> = host.into();
+    fn add(&mut self, resolved: &Resolved, source: Source<'_>) {
+        let name: Arc<str> = source.host.into();
         let before = self.members.len();
-        for addr in resolved.addresses(host) {
-            let (host, addr) = (Arc::clone(&name), SocketAddr::new(addr, port));
-            self.members.push(Member {
-                id,
-                host,
-                addr,
-                weight,
+        let addresses = resolved.addresses(source.host);
+        self.members
+            .extend(addresses.map(|address| source.member(&name, address)));
+        if !is_name(source.host) {
+            return;
+        }
+        if self.members.len() == before {
+            self.unresolved.push(Unresolved {
+                id: source.id,
+                host: Arc::clone(&name),
+                port: source.port,
+                weight: source.weight,
             });
         }
-        if is_name(host) {
-            self.unresolved |= self.members.len() == before;
-            self.names.push(name);
-        }
+        self.names.push(name);
     }
 }

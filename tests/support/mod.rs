@@ -13,6 +13,7 @@
 
 pub mod bytes;
 pub mod client;
+pub mod dns;
 pub mod gateway;
 pub mod h2c;
 pub mod h2client;

@@ -27,6 +27,7 @@ mod http1;
 mod http2;
 mod kong_router;
 mod kong_traffic;
+mod kong_upstreams;
 mod limits;
 mod listeners;
 mod live;
