@@ -93,7 +93,7 @@ fn one_port_opens_one_name_and_passes_another_through() {
     let gateway = Gateway::with(Gateway::streams);
     let (ours, theirs) = (
         names::certificate(&["a.test"]),
-        names::certificate(&["b.test"]),
+        names::certificate(&["b.example"]),
     );
     let (plain, secured) = (
         Server::greeting("plain"),
@@ -103,14 +103,14 @@ fn one_port_opens_one_name_and_passes_another_through() {
     service(&gateway, "plain", plain.address(), json!({}));
     service(&gateway, "secured", secured.address(), json!({}));
     route(&gateway, "plain", "tls", &["a.test"]);
-    route(&gateway, "secured", "tls_passthrough", &["*.test"]);
+    route(&gateway, "secured", "tls_passthrough", &["*.example"]);
     let mut opened = secure(gateway.stream_tls(), &ours, "a.test", &[]);
     assert_eq!(
         read(&mut opened, 5),
         b"plain",
-        "the plain name goes before the wildcard"
+        "with the certificate that we hold"
     );
-    let mut passed = secure(gateway.stream_tls(), &theirs, "b.test", &[]);
+    let mut passed = secure(gateway.stream_tls(), &theirs, "b.example", &[]);
     assert_eq!(
         read(&mut passed, 5),
         b"their",
@@ -124,7 +124,7 @@ fn one_port_opens_one_name_and_passes_another_through() {
     drop(passed);
     let line = gateway.session(|line| line["service"] == "secured");
     assert_eq!(line["protocol"], "tls_passthrough");
-    for (name, service) in [("a.test", "plain"), ("b.test", "secured")] {
+    for (name, service) in [("a.test", "plain"), ("b.example", "secured")] {
         let question = json!({"scheme": "tls", "sni": name});
         let answer = gateway.api("POST", "/api/explain", &question).json();
         assert_eq!(answer["service"]["name"], service, "{answer}");
