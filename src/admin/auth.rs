@@ -108,6 +108,8 @@ pub enum Access {
     Open { hosts: Vec<String> },
     /// Who bears one of these tokens.
     Tokens(Vec<Token>),
+    /// The dialect behind the door asks for itself, or nobody is asked.
+    Dialect,
 }
 
 /// Why a request is not let in.
@@ -152,7 +154,7 @@ impl Access {
                 "the admin address {address} can be reached from other machines and has no \
                  authentication; configure admin tokens or listen on 127.0.0.1"
             )),
-            Self::Open { .. } | Self::Tokens(_) => Ok(()),
+            Self::Open { .. } | Self::Tokens(_) | Self::Dialect => Ok(()),
         }
     }
 
@@ -162,6 +164,7 @@ impl Access {
             Self::Open { hosts } => admit_local(hosts, need, uri, headers),
             Self::Tokens(_) if need == Need::Nothing => Ok(()),
             Self::Tokens(tokens) => admit_bearer(tokens, need, headers),
+            Self::Dialect => Ok(()),
         }
     }
 }

@@ -58,6 +58,11 @@ impl Door {
         }
     }
 
+    /// Without a bound on calls: heartbeats come as often as there are instances.
+    pub fn unlimited(self) -> Self {
+        Self { rate: None, ..self }
+    }
+
     /// Puts the door before everything in `router`, its fallbacks included.
     pub fn before(self, router: Router) -> Router {
         router

@@ -12,6 +12,7 @@ pub mod json;
 pub mod kong;
 pub mod native;
 pub mod page;
+pub mod polaris;
 pub mod problem;
 mod rate;
 pub mod serve;

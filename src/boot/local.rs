@@ -2,6 +2,7 @@
 //! documents it reads.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -45,6 +46,33 @@ impl LocalService for Dialect {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
         })
+    }
+}
+
+/// The dialect's service, which is made after the workers that ask for it.
+#[derive(Debug, Default)]
+pub(super) struct LateService(OnceLock<Arc<dyn LocalService>>);
+
+impl LateService {
+    pub(super) fn set(&self, service: Option<Arc<dyn LocalService>>) {
+        if let Some(service) = service {
+            // Set once, here.
+            let _ = self.0.set(service);
+        }
+    }
+}
+
+#[async_trait]
+impl LocalService for LateService {
+    fn owns(&self, path: &str) -> bool {
+        self.0.get().is_some_and(|service| service.owns(path))
+    }
+
+    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        match self.0.get() {
+            Some(service) => service.answer(request).await,
+            None => Response::default(),
+        }
     }
 }
 

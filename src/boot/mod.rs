@@ -8,6 +8,7 @@ pub mod fuzz;
 mod limits;
 mod local;
 mod logging;
+mod polaris;
 mod process;
 mod sessions;
 mod sockets;
@@ -69,6 +70,7 @@ pub struct Running {
     pub registry: Registry,
     listeners: Listeners,
     admin: SocketAddr,
+    polaris: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -117,7 +119,7 @@ async fn succeed(
     };
     let (stop, stopped) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
-    let late = Arc::new(LateService::default());
+    let late = Arc::new(local::LateService::default());
     let (log, writer) = site.access_log()?.unzip();
     let shared = Arc::new(site.shared(log, late.clone())?);
     let listeners = site.listeners(&shared)?;
@@ -126,8 +128,10 @@ async fn succeed(
         .map(|legacy| legacy.pass_to(&listeners))
         .transpose()?;
     let bound = site.bind(&listeners)?;
-    let admin = site.bind_admin(claim)?;
-    let (registry, problems) = site.registry(store, &listeners)?;
+    let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
+    let live = Endpoints::new();
+    let polaris = site.polaris_port(claim, &live)?;
+    let (registry, problems) = site.registry(store, live, &listeners)?;
     late.set(site.dialect(&registry));
     let observed = Observed {
         shared,
@@ -135,11 +139,16 @@ async fn succeed(
         problems: problems.into(),
     };
     let address = admin.local_addr()?;
-    let router = site.admin(&registry, observed)?;
-    let tasks = vec![
-        tokio::spawn(serve::serve(admin, router, until(stopped))),
+    let doors = site.doors()?;
+    let router = site.admin(&doors, &registry, observed);
+    let mut tasks = vec![
+        tokio::spawn(serve::serve(admin, router, until(stopped.clone()))),
         tokio::spawn(registry.clone().keep_names_fresh()),
     ];
+    let polaris_at = polaris.as_ref().map(polaris::Port::at);
+    if let Some(port) = polaris {
+        tasks.extend(site.open_polaris(port, &doors, &registry, stopped).await);
+    }
     open_stored_listeners(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
     ready.store(true, Ordering::Release);
@@ -148,6 +157,7 @@ async fn succeed(
         registry,
         listeners,
         admin: address,
+        polaris: polaris_at,
         ready,
         stop,
         tasks,
@@ -165,6 +175,11 @@ impl Running {
     /// Where the native API listens.
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where the Polaris dialect listens, where it is on.
+    pub const fn polaris(&self) -> Option<SocketAddr> {
+        self.polaris
     }
 
     /// The addresses that carry traffic, by listener name.
@@ -224,7 +239,11 @@ impl Site<'_> {
             .map_err(Fault::machine)
     }
 
-    fn shared(&self, log: Option<AccessLog>, local: Arc<LateService>) -> Result<Shared, Fault> {
+    fn shared(
+        &self,
+        log: Option<AccessLog>,
+        local: Arc<local::LateService>,
+    ) -> Result<Shared, Fault> {
         let name = format!("sluicegate-{}", Id::random());
         let current = Arc::clone(&self.current);
         let busy = move || current.load().busy_routes().collect();
@@ -334,9 +353,10 @@ impl Site<'_> {
         .collect()
     }
 
-    fn bind_admin(&self, claim: Claim) -> Result<TcpListener, Fault> {
-        let bound = bind::bind(self.settings.admin.listen, 1, claim);
-        let bound = bound.map_err(|error| port_fault(&error, "admin.listen"))?;
+    /// Reserves the address of an admin API; `key` is the setting that it stands in.
+    fn bind_admin(&self, at: SocketAddr, key: &str, claim: Claim) -> Result<TcpListener, Fault> {
+        let bound = bind::bind(at, 1, claim);
+        let bound = bound.map_err(|error| port_fault(&error, key))?;
         let one = bound.into_iter().next();
         let socket = one.ok_or_else(|| Fault::machine("no admin socket"))?;
         Ok(TcpListener::from_std(socket)?)
@@ -345,6 +365,7 @@ impl Site<'_> {
     fn registry(
         &self,
         store: Box<dyn Store>,
+        live: Endpoints,
         listeners: &Listeners,
     ) -> Result<(Registry, Vec<Problem>), Fault> {
         let sessions = Sessions::new().map_err(Fault::machine)?;
@@ -358,7 +379,7 @@ impl Site<'_> {
         });
         let parts = Parts {
             store,
-            compiler: Compiler::new(Endpoints::new(), sessions, Some(default_tls))
+            compiler: Compiler::new(live, sessions, Some(default_tls))
                 .trusting(trust::of(self.settings)?),
             sockets,
             current: Arc::clone(&self.current),
@@ -416,12 +437,16 @@ impl Site<'_> {
             .then(|| Arc::new(service) as Arc<dyn LocalService>)
     }
 
-    fn admin(&self, registry: &Registry, observed: Observed) -> Result<Router, Fault> {
-        let admin = Admin {
+    /// Who may enter the admin port, and what is counted at every door.
+    fn doors(&self) -> Result<Admin, Fault> {
+        Ok(Admin {
             access: Arc::new(self.access()?),
             calls_per_second: self.calls_per_second(),
             calls: Calls::register(&self.metrics).map_err(Fault::machine)?,
-        };
+        })
+    }
+
+    fn admin(&self, admin: &Admin, registry: &Registry, observed: Observed) -> Router {
         let metrics = self.metrics.clone();
         let shared = Arc::clone(&observed.shared);
         let observe: Observe = Arc::new(move || observed.now());
@@ -437,7 +462,7 @@ impl Site<'_> {
             metrics: Arc::new(move || String::from_utf8_lossy(&metrics.render()).into_owned()),
             started: self.started,
         };
-        Ok(admin.port(native, kong))
+        admin.port(native, kong)
     }
 
     fn kong(&self, registry: &Registry, observe: Observe, shared: Arc<Shared>) -> Kong {
@@ -506,33 +531,6 @@ struct TableTls(Arc<Current>);
 impl TlsConfigs for TableTls {
     fn config(&self, sni: Option<&str>) -> Option<Arc<rustls::ServerConfig>> {
         self.0.load().tls(sni).cloned()
-    }
-}
-
-/// The dialect's service, which is made after the workers that ask for it.
-#[derive(Debug, Default)]
-struct LateService(std::sync::OnceLock<Arc<dyn LocalService>>);
-
-impl LateService {
-    fn set(&self, service: Option<Arc<dyn LocalService>>) {
-        if let Some(service) = service {
-            // Set once, here.
-            let _ = self.0.set(service);
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl LocalService for LateService {
-    fn owns(&self, path: &str) -> bool {
-        self.0.get().is_some_and(|service| service.owns(path))
-    }
-
-    async fn answer(&self, request: http::Request<bytes::Bytes>) -> http::Response<bytes::Bytes> {
-        match self.0.get() {
-            Some(service) => service.answer(request).await,
-            None => http::Response::default(),
-        }
     }
 }
 

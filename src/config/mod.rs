@@ -37,6 +37,7 @@ pub struct Settings {
     pub admin: Admin,
     pub gateway: Gateway,
     pub kong: Kong,
+    pub polaris: Polaris,
     pub log: Log,
     pub upgrade: Upgrade,
 }
@@ -219,6 +220,66 @@ pub struct Gateway {
     pub allow_unauthenticated: bool,
 }
 
+/// The Polaris dialect: registration and discovery, and heartbeats that decide health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Polaris {
+    /// Default true.
+    pub enabled: bool,
+    /// Default `127.0.0.1:8090`.
+    pub listen: SocketAddr,
+    /// Route every service under `/{namespace}/{service}/`. Default false.
+    pub expose: bool,
+    /// Make namespaces and services when something is registered in them. Default true.
+    pub auto_create: bool,
+    /// How new services are balanced. Default at random, by weight.
+    pub balance: Balance,
+    /// The main account's name, with which consoles log in. Default `polaris`.
+    pub user: String,
+    /// The main account's password; with one, the console's calls need a token. Default none.
+    pub password: Option<Secret>,
+    /// The main account's token; default another one at each start.
+    pub token: Option<Secret>,
+    /// Accounts below the main one.
+    pub users: Vec<Account>,
+    /// Serve an address that other machines reach without a password. Default false.
+    pub allow_unauthenticated: bool,
+}
+
+/// An account below the main one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub name: String,
+    pub password: Secret,
+}
+
+/// How a service that registered itself is balanced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// At random, in proportion to weight.
+    #[default]
+    Random,
+    /// The fewest requests in flight for its weight.
+    LeastConnections,
+    RoundRobin,
+}
+
+impl Default for Polaris {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
+            expose: false,
+            auto_create: true,
+            balance: Balance::Random,
+            user: "polaris".to_owned(),
+            password: None,
+            token: None,
+            users: Vec::new(),
+            allow_unauthenticated: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Default info.
@@ -278,6 +339,7 @@ impl Default for Settings {
             admin: Admin::default(),
             gateway: Gateway::default(),
             kong: Kong::default(),
+            polaris: Polaris::default(),
             log: Log::default(),
             upgrade: Upgrade {
                 socket: "sluicegate-data/upgrade.sock".into(),

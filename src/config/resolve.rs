@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::mistake::nearest;
 use super::parse::{self, Parsed};
 use super::raw::{Environment, File, PREFIX, Value, variable};
-use super::{Admin, Format, Gateway, Level, Limits, Log, Mistake, Mistakes, Place, Proxy};
-use super::{Role, Settings, Token};
+use super::{Account, Admin, Balance, Format, Gateway, Level, Limits, Log, Mistake, Mistakes};
+use super::{Place, Polaris, Proxy, Role, Settings, Token};
+use crate::model::Secret;
 
 const INSTANT: Duration = Duration::ZERO;
 const TICK: Duration = Duration::from_millis(1);
@@ -28,6 +29,11 @@ const ACCESS: &[(&str, Option<Format>)] = &[
     ("off", None),
     ("text", Some(Format::Text)),
     ("json", Some(Format::Json)),
+];
+const BALANCES: &[(&str, Balance)] = &[
+    ("random", Balance::Random),
+    ("least_connections", Balance::LeastConnections),
+    ("round_robin", Balance::RoundRobin),
 ];
 const ROLES: &[(&str, Role)] = &[("read", Role::Read), ("write", Role::Write)];
 
@@ -132,6 +138,7 @@ impl Reader {
         self.set(&mut kong.database, "kong.database", parse::flag);
         self.set(&mut kong.traffic, "kong.traffic", parse::flag);
         self.set(&mut kong.debug_header, "kong.debug_header", parse::flag);
+        self.polaris(&mut settings.polaris);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
         self.set(&mut settings.upgrade.socket, "upgrade.socket", parse::path);
@@ -322,6 +329,22 @@ impl Reader {
         self.set(&mut to.allow_unauthenticated, open, parse::flag);
     }
 
+    fn polaris(&mut self, to: &mut Polaris) {
+        self.set(&mut to.enabled, "polaris.enabled", parse::flag);
+        self.set(&mut to.listen, "polaris.listen", parse::address);
+        self.set(&mut to.expose, "polaris.expose", parse::flag);
+        self.set(&mut to.auto_create, "polaris.auto_create", parse::flag);
+        let balance = parse::word(BALANCES);
+        self.set(&mut to.balance, "polaris.balance", balance);
+        self.set(&mut to.user, "polaris.user", parse::string);
+        let password = parse::some(password);
+        self.set(&mut to.password, "polaris.password", password);
+        self.set(&mut to.token, "polaris.token", parse::some(parse::token));
+        self.set(&mut to.users, "polaris.users", parse::list(account));
+        let open = "polaris.allow_unauthenticated";
+        self.set(&mut to.allow_unauthenticated, open, parse::flag);
+    }
+
     fn log(&mut self, to: &mut Log) {
         self.set(&mut to.level, "log.level", parse::word(LEVELS));
         self.set(&mut to.format, "log.format", parse::word(FORMATS));
@@ -368,6 +391,28 @@ fn token(value: &Value) -> Parsed<Token> {
     })
 }
 
+fn password(value: &Value) -> Parsed<Secret> {
+    parse::string(value)
+        .map(Secret::new)
+        .map_err(|_| "a password is a text that is not empty".to_owned())
+}
+
+fn account(value: &Value) -> Parsed<Account> {
+    const FORM: &str = "an account is written { name = \"…\", password = \"…\" }";
+    let fields = match value {
+        Value::Table(fields) if fields.len() <= 2 => fields,
+        _ => return Err(FORM.to_owned()),
+    };
+    let field = |name| {
+        let found = fields.get(name);
+        found.ok_or_else(|| format!("{name} is missing; {FORM}"))
+    };
+    Ok(Account {
+        name: parse::string(field("name")?)?,
+        password: password(field("password")?)?,
+    })
+}
+
 /// What no single key is to blame for.
 fn contradictions(settings: &Settings) -> Vec<Mistake> {
     let mut found = shared_addresses(settings);
@@ -397,6 +442,9 @@ fn shared_addresses(settings: &Settings) -> Vec<String> {
     if settings.gateway.enabled {
         all.push(("gateway.listen", settings.gateway.listen));
     }
+    if settings.polaris.enabled {
+        all.push(("polaris.listen", settings.polaris.listen));
+    }
     let clash = |(n, (key, at)): (usize, &(&str, SocketAddr))| {
         let same = |(_, other): &&(&str, SocketAddr)| other == at && at.port() != 0;
         let (first, _) = all.iter().take(n).find(same)?;
@@ -409,7 +457,12 @@ fn shared_addresses(settings: &Settings) -> Vec<String> {
 
 /// Addresses from which other machines could administer without saying who they are.
 fn open_doors(settings: &Settings) -> impl Iterator<Item = String> {
-    let Settings { admin, gateway, .. } = settings;
+    let Settings {
+        admin,
+        gateway,
+        polaris,
+        ..
+    } = settings;
     let outside = |at: SocketAddr| !at.ip().to_canonical().is_loopback();
     let nobody = admin.tokens.is_empty() && admin.token_file.is_none();
     let admin_open = outside(admin.listen) && nobody && !admin.allow_unauthenticated;
@@ -423,5 +476,10 @@ fn open_doors(settings: &Settings) -> impl Iterator<Item = String> {
         let at = gateway.listen;
         format!("gateway.listen = \"{at}\" lets other machines manage services without a token; set gateway.token, listen on 127.0.0.1, or set gateway.allow_unauthenticated = true")
     });
-    admin.into_iter().chain(gateway)
+    let nobody = polaris.password.is_none() && !polaris.allow_unauthenticated;
+    let polaris = (polaris.enabled && outside(polaris.listen) && nobody).then(|| {
+        let at = polaris.listen;
+        format!("polaris.listen = \"{at}\" lets other machines register services without a password; set polaris.password, listen on 127.0.0.1, or set polaris.allow_unauthenticated = true")
+    });
+    admin.into_iter().chain(gateway).chain(polaris)
 }

@@ -71,7 +71,14 @@ fn every_key_has_a_variable_that_goes_before_the_file() {
         let name = raw::variable(&key);
         // No key takes a text that is this long, empty between commas, and not a path or a title.
         let wrong = resolve("", &[(&name, "[")]);
-        let free = ["data", "gateway.title", "gateway.version", "upgrade.socket"];
+        let free = [
+            "data",
+            "gateway.title",
+            "gateway.version",
+            "polaris.password",
+            "polaris.user",
+            "upgrade.socket",
+        ];
         match free.contains(&&*key) || key.ends_with("_file") || key.ends_with("_path") {
             // Two of them come together only.
             true => assert!(
@@ -299,4 +306,32 @@ fn tokens_are_whole_named_once_and_never_shown() {
         let line = mistake(&list(&tokens), &[]);
         assert!(line.contains(says) && !line.contains(secret), "{line}");
     }
+}
+
+#[test]
+fn an_open_polaris_dialect_is_refused() {
+    let open = "[polaris]\nlisten = \"[::]:8090\"\n";
+    assert!(mistake(open, &[]).contains("set polaris.password"));
+    for closed in [
+        "password = \"x\"",
+        "allow_unauthenticated = true",
+        "enabled = false",
+    ] {
+        assert!(
+            resolve(&format!("{open}{closed}\n"), &[]).is_ok(),
+            "{closed}"
+        );
+    }
+}
+
+#[test]
+fn accounts_have_a_name_and_a_password() {
+    let users = r#"
+        [polaris]
+        users = [{ name = "ann", password = "secret" }]
+    "#;
+    let settings = resolve(users, &[]).unwrap();
+    assert_eq!(settings.polaris.users[0].name, "ann");
+    let short = "[polaris]\nusers = [{ name = \"ann\" }]\n";
+    assert!(mistake(short, &[]).contains("password is missing"));
 }

@@ -387,6 +387,14 @@ pub struct Pool {
     /// instead of its own. Default false.
     #[serde(default, skip_serializing_if = "is_no")]
     pub use_srv_name: bool,
+    /// The pool whose endpoints these are, instead of its own: another name for it, with a balancing
+    /// and a health of its own. Followed once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints_of: Option<Id>,
+    /// Whether endpoints tell, through a dialect, that they are there. An absent one gets traffic only
+    /// where no endpoint is left that may; so does an unhealthy one. Default false.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub heartbeats: bool,
 }
 
 #[expect(
@@ -414,6 +422,8 @@ impl Pool {
             host_header: None,
             client_certificate: None,
             use_srv_name: false,
+            endpoints_of: None,
+            heartbeats: false,
         }
     }
 }
@@ -493,9 +503,12 @@ impl Rules for Pool {
     }
 
     fn references(&self) -> Vec<Reference> {
+        let mentioned = |field, kind| move |id| Reference::to(field, kind, id, Tie::Free);
         let certificate = self.client_certificate;
-        let mentioned = |id| Reference::to("client_certificate", Kind::Certificate, id, Tie::Free);
-        certificate.map(mentioned).into_iter().collect()
+        let certificate = certificate.map(mentioned("client_certificate", Kind::Certificate));
+        let other = self.endpoints_of;
+        let other = other.map(mentioned("endpoints_of", Kind::Pool));
+        certificate.into_iter().chain(other).collect()
     }
 }
 

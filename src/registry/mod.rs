@@ -2,6 +2,7 @@
 //! plans, checks, compiles, binds, commits and publishes, in this order.
 
 mod error;
+mod journal;
 mod metrics;
 mod query;
 mod sockets;
@@ -19,10 +20,11 @@ pub use query::{Filter, Page, page};
 pub use sockets::{NoSockets, Reservation, Sockets};
 pub use writer::{Parts, open};
 
-use crate::model::{Change, Revision, Snapshot};
+use crate::model::{Change, EntityRef, Revision, Snapshot};
 use crate::store::Store;
 use crate::table::Current;
 use crate::upstream::{Resolved, Resolver};
+use journal::Journal;
 use writer::Job;
 
 /// Writes that may wait for the writer; a caller beyond them waits in turn.
@@ -57,6 +59,7 @@ enum Mode {
 pub struct Registry {
     jobs: mpsc::Sender<Job>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    journal: Arc<Journal>,
     names: Resolver,
     current: Arc<Current>,
 }
@@ -65,6 +68,12 @@ impl Registry {
     /// All entities at the last published revision.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// What was touched since `revision`, and perhaps more: every entity that differs between that
+    /// snapshot and the published one is in it. `None` where that is too long ago.
+    pub fn touched_since(&self, revision: Revision) -> Option<Vec<EntityRef>> {
+        self.journal.since(revision)
     }
 
     /// Applies changes as one batch with one revision: all or nothing.

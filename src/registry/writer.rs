@@ -8,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
+use super::journal::Journal;
 use super::sockets::{Reservation, Sockets};
 use super::{Applied, ConfigMetrics, Error, Mode, QUEUE_MAX, Registry};
 use crate::model::{Change, EntityRef, Id, Kind, Listener, Revision, Snapshot, Timestamp};
@@ -144,9 +145,12 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
     parts.current.publish(Arc::clone(&table));
     let published = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+    let journal = Arc::new(Journal::default());
+    journal.begin(snapshot.revision());
     let registry = Registry {
         jobs,
         snapshot: Arc::clone(&published),
+        journal: Arc::clone(&journal),
         names: parts.names.clone(),
         current: Arc::clone(&parts.current),
     };
@@ -154,6 +158,7 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
     let writer = Writer {
         parts,
         published,
+        journal,
         snapshot,
         table,
         resolved,
@@ -169,6 +174,7 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
 struct Writer {
     parts: Parts,
     published: Arc<ArcSwap<Snapshot>>,
+    journal: Arc<Journal>,
     snapshot: Arc<Snapshot>,
     table: Arc<Table>,
     resolved: Resolved,
@@ -179,11 +185,27 @@ struct Group {
     snapshot: Arc<Snapshot>,
     table: Arc<Table>,
     touched: Vec<EntityRef>,
+    /// Endpoints touched since `table` was compiled. They always compile, so that one compilation
+    /// serves all writes of the group.
+    uncompiled: Vec<EntityRef>,
+    /// Positions in `waiting` of the writes that touched them.
+    late: Vec<usize>,
     opened: BTreeMap<Id, Box<dyn Reservation>>,
     closed: Vec<Id>,
     waiting: Vec<(Box<dyn Plan>, Applied)>,
     /// Who waits for fresh addresses.
     resolved: Vec<oneshot::Sender<()>>,
+}
+
+impl Group {
+    /// Takes in a write that touches endpoints only, to be compiled with the others.
+    fn postpone(&mut self, next: Snapshot, touched: &[EntityRef]) -> Applied {
+        self.snapshot = Arc::new(next);
+        self.uncompiled.extend(touched);
+        self.touched.extend(touched);
+        self.late.push(self.waiting.len());
+        applied(&self.snapshot, Vec::new())
+    }
 }
 
 impl Writer {
@@ -216,6 +238,8 @@ impl Writer {
             snapshot: Arc::clone(&self.snapshot),
             table: Arc::clone(&self.table),
             touched: Vec::new(),
+            uncompiled: Vec::new(),
+            late: Vec::new(),
             opened: BTreeMap::new(),
             closed: Vec::new(),
             waiting: Vec::new(),
@@ -260,6 +284,7 @@ impl Writer {
             self.snapshot = Arc::new(Snapshot::restore(loaded.revision, loaded.entities));
             let (table, _) = self.parts.compiler.full(&self.snapshot, &self.resolved);
             self.table = Arc::new(table);
+            self.journal.begin(self.snapshot.revision());
             self.publish();
             self.report();
         }
@@ -277,15 +302,11 @@ impl Writer {
             return Ok(applied(&group.snapshot, Vec::new()));
         }
         let (next, touched) = group.snapshot.with(changes, Timestamp::now())?;
-        let started = Instant::now();
-        let (table, problems) =
-            self.parts
-                .compiler
-                .next(&group.table, &next, &touched, &self.resolved);
-        self.parts
-            .metrics
-            .compile
-            .observe(started.elapsed().as_secs_f64());
+        if mode == Mode::Apply && touched.iter().all(|at| at.kind == Kind::Endpoint) {
+            return Ok(group.postpone(next, &touched));
+        }
+        let both = [group.uncompiled.as_slice(), &touched].concat();
+        let (table, problems) = self.compile(&group.table, &next, &both);
         if !problems.is_empty() {
             return Err(Error::Problems(problems));
         }
@@ -298,8 +319,39 @@ impl Writer {
         let pending = pending.cloned().collect();
         group.snapshot = Arc::clone(&next);
         group.table = Arc::new(table);
+        group.uncompiled.clear();
         group.touched.extend(touched);
         Ok(applied(&next, pending))
+    }
+
+    fn compile(
+        &self,
+        previous: &Table,
+        snapshot: &Snapshot,
+        touched: &[EntityRef],
+    ) -> (Table, Vec<Problem>) {
+        let started = Instant::now();
+        let compiler = &self.parts.compiler;
+        let compiled = compiler.next(previous, snapshot, touched, &self.resolved);
+        let took = started.elapsed().as_secs_f64();
+        self.parts.metrics.compile.observe(took);
+        compiled
+    }
+
+    /// Compiles the endpoints that wait for it, and lets their writes wait for the names among them.
+    fn compile_endpoints(&self, group: &mut Group) {
+        let touched = std::mem::take(&mut group.uncompiled);
+        if !touched.is_empty() {
+            let (table, _) = self.compile(&group.table, &group.snapshot, &touched);
+            group.table = Arc::new(table);
+        }
+        let names = group.table.names().newly_pending(self.table.names());
+        let pending: Vec<_> = names.cloned().collect();
+        for late in std::mem::take(&mut group.late) {
+            if let Some((_, applied)) = group.waiting.get_mut(late) {
+                applied.pending.clone_from(&pending);
+            }
+        }
     }
 
     /// Reserves the addresses of new and changed listeners.
@@ -332,13 +384,17 @@ impl Writer {
     }
 
     /// Commits and publishes the group, then answers everybody in it.
-    fn settle(&mut self, group: Group) {
+    fn settle(&mut self, mut group: Group) {
+        self.compile_endpoints(&mut group);
         if let Err(error) = self.commit(&group) {
             tracing::error!(%error, "a commit failed; nothing of it is stored or served");
             for (edit, _) in group.waiting {
                 edit.finish(Err(error.clone().into()));
             }
             return;
+        }
+        if group.snapshot.revision() != self.snapshot.revision() {
+            self.journal.add(group.snapshot.revision(), &group.touched);
         }
         self.snapshot = group.snapshot;
         self.table = group.table;

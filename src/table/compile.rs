@@ -145,13 +145,16 @@ impl Work<'_> {
     /// Pools that changed themselves or through an endpoint, and then the services that use them.
     fn pools(&mut self, touched: &[EntityRef]) {
         let snapshot = self.builder.snapshot;
-        let mut pools: Vec<Id> = touched.iter().filter_map(|at| self.pool_of(*at)).collect();
+        let mut pools: Vec<Id> = touched.iter().flat_map(|at| self.pools_of(*at)).collect();
         for at in touched.iter().filter(|at| at.kind == Kind::Endpoint) {
             match snapshot.get::<model::Endpoint>(at.id) {
                 Some(endpoint) => self.table.endpoints.insert(at.id, endpoint.pool),
                 None => self.table.endpoints.remove(&at.id),
             };
         }
+        let aliases = |id: &Id| snapshot.mentioning(*id, Kind::Pool).map(|alias| alias.id);
+        let aliases: Vec<Id> = pools.iter().flat_map(aliases).collect();
+        pools.extend(aliases);
         pools.sort();
         pools.dedup();
         for id in pools {
@@ -178,15 +181,14 @@ impl Work<'_> {
         }
     }
 
-    /// The pool that a changed entity belongs to: itself, or the one an endpoint was or is in.
-    fn pool_of(&self, at: EntityRef) -> Option<Id> {
-        match at.kind {
-            Kind::Pool => Some(at.id),
+    /// The pools that a changed entity belongs to: itself, or those an endpoint was and is in.
+    fn pools_of(&self, at: EntityRef) -> impl Iterator<Item = Id> + use<> {
+        let (was, is) = match at.kind {
+            Kind::Pool => (None, Some(at.id)),
             Kind::Endpoint => {
                 let endpoint = self.builder.snapshot.get::<model::Endpoint>(at.id);
-                endpoint
-                    .map(|endpoint| endpoint.pool)
-                    .or_else(|| self.table.endpoints.get(&at.id).copied())
+                let was = self.table.endpoints.get(&at.id).copied();
+                (was, endpoint.map(|endpoint| endpoint.pool))
             }
             Kind::Namespace
             | Kind::Service
@@ -205,12 +207,19 @@ impl Work<'_> {
             | Kind::CaCertificate
             | Kind::KeySet
             | Kind::Key
-            | Kind::Vault => None,
-        }
+            | Kind::Vault => (None, None),
+        };
+        was.into_iter().chain(is)
     }
 
+    /// The services that a pool of that name serves: those of its namespace, and those of the default
+    /// namespace where the name says which namespace it is of.
     fn services_at(&mut self, namespace: &NamespaceRef, host: &str) {
-        let services: Vec<_> = self.builder.snapshot.services_at(namespace, host).collect();
+        let snapshot = self.builder.snapshot;
+        let mut services: Vec<_> = snapshot.services_at(namespace, host).collect();
+        if !namespace.is_default() && is_qualified(host, namespace) {
+            services.extend(snapshot.services_at(&NamespaceRef::default(), host));
+        }
         for id in services {
             self.service(id);
         }
@@ -236,7 +245,8 @@ impl Work<'_> {
         };
         let pools = &self.table.pools;
         let pool_of = |namespace: &NamespaceRef, host: &str| {
-            let pool = snapshot.named(Kind::Pool, namespace.as_str(), host)?;
+            let own = snapshot.named(Kind::Pool, namespace.as_str(), host);
+            let pool = own.or_else(|| qualified(snapshot, namespace, host))?;
             pools.get(&pool.id).cloned()
         };
         match self.builder.service(entity, spec, pool_of) {
@@ -382,6 +392,28 @@ impl Work<'_> {
             self.table.certs.name_all(self.builder.snapshot);
         }
     }
+}
+
+/// Whether a pool's name ends with its namespace's, so that it may be named from the default one.
+fn is_qualified(pool: &str, namespace: &NamespaceRef) -> bool {
+    let rest = pool.strip_suffix(namespace.as_str());
+    rest.is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// The pool of another namespace that a service of the default one names in full: `pay.prod` in
+/// `prod`. The longest namespace wins.
+fn qualified<'s>(
+    snapshot: &'s Snapshot,
+    namespace: &NamespaceRef,
+    host: &str,
+) -> Option<&'s Arc<Entity>> {
+    if !namespace.is_default() {
+        return None;
+    }
+    let mut ends = host
+        .match_indices('.')
+        .filter_map(|(at, _)| host.get(at + 1..));
+    ends.find_map(|namespace| snapshot.named(Kind::Pool, namespace, host))
 }
 
 impl Names {

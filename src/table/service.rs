@@ -120,7 +120,8 @@ pub(super) struct Secured {
 impl Builder<'_> {
     pub(super) fn pool(&self, entity: &Arc<Entity>, pool: &model::Pool) -> Backend {
         let mut gathered = Gathered::default();
-        for member in self.snapshot.mentioning(entity.id, Kind::Endpoint) {
+        let owner = pool.endpoints_of.unwrap_or(entity.id);
+        for member in self.snapshot.mentioning(owner, Kind::Endpoint) {
             let Some(endpoint) = member.as_kind::<Endpoint>().filter(|one| one.enabled) else {
                 continue;
             };

@@ -13,6 +13,7 @@ use super::checks::{Checks, ChecksKey, Judge, Outcome};
 use super::hash;
 use super::health::{Health, Report, Rules, Standing, Tally};
 use super::latency::Latency;
+use super::presence::{Presence, Presences};
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
 ///
@@ -34,6 +35,7 @@ pub struct Endpoints {
     states: Live<EndpointKey, State>,
     checks: Live<ChecksKey, Checks>,
     turns: Live<Id, AtomicUsize>,
+    presences: Presences,
     epoch: Instant,
 }
 
@@ -43,6 +45,7 @@ impl Endpoints {
             states: Live::new(),
             checks: Live::new(),
             turns: Live::new(),
+            presences: Presences::default(),
             epoch: Instant::now(),
         }
     }
@@ -54,6 +57,11 @@ impl Endpoints {
     pub(super) fn checks(&self, key: ChecksKey) -> Arc<Checks> {
         let compiled = key.clone();
         self.checks.state(key, || Checks::compile(&compiled))
+    }
+
+    /// Whether endpoints are there: for whoever hears their heartbeats.
+    pub const fn presences(&self) -> &Presences {
+        &self.presences
     }
 
     /// Whose turn it is in a pool: kept across rebuilds, so that frequent changes do not favour the
@@ -248,6 +256,8 @@ pub struct Endpoint {
     pub(super) weight: u16,
     pub(super) state: Arc<State>,
     pub(super) checks: Arc<Checks>,
+    /// Where the pool listens to heartbeats.
+    pub(super) presence: Option<Arc<Presence>>,
 }
 
 /// An endpoint's health and counts at one moment.
@@ -279,6 +289,12 @@ impl Endpoint {
         self.weight
     }
 
+    /// Whether it may be picked now: there, and healthy or its wait is over.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        let there = self.presence.as_ref().is_none_or(|one| one.is_present());
+        there && self.state.is_open(now)
+    }
+
     /// What traffic shows.
     pub(super) fn observe(&self, outcome: Outcome, now: Instant) {
         let judge = self.checks.passive.as_ref();
@@ -304,10 +320,15 @@ impl Endpoint {
         }
     }
 
-    /// Its health and counts now.
+    /// Its health and counts now; one that is not there is unhealthy.
     pub fn health(&self) -> EndpointHealth {
+        let there = self.presence.as_ref().is_none_or(|one| one.is_present());
         EndpointHealth {
-            health: self.state.health(),
+            health: if there {
+                self.state.health()
+            } else {
+                Health::Unhealthy
+            },
             in_flight: self.state.in_flight(),
             attempts: self.state.started.load(Ordering::Relaxed),
             failures: self.state.failures.read(),

@@ -23,6 +23,8 @@ pub struct Policy<'a> {
     pub healthy_percent_min: u8,
     /// Members that are missing because their names have no address.
     pub unresolved: &'a [Unresolved],
+    /// Whether endpoints tell that they are there; where none is left that may be picked, all may.
+    pub heartbeats: bool,
 }
 
 impl<'a> Policy<'a> {
@@ -36,6 +38,7 @@ impl<'a> Policy<'a> {
             check_host: pool.host_header.as_ref(),
             healthy_percent_min: pool.healthy_percent_min,
             unresolved: &[],
+            heartbeats: pool.heartbeats,
         }
     }
 
@@ -50,6 +53,7 @@ impl<'a> Policy<'a> {
             check_host: None,
             healthy_percent_min: 0,
             unresolved: &[],
+            heartbeats: false,
         }
     }
 }

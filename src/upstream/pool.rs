@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -40,6 +40,7 @@ pub struct Pool {
     unresolved: Box<[Unresolved]>,
     /// Whether endpoints are chosen by how fast they answered.
     timed: bool,
+    heartbeats: bool,
 }
 
 impl Pool {
@@ -50,7 +51,7 @@ impl Pool {
         let checks = live.checks(key);
         let endpoints: Box<[Arc<Endpoint>]> = members
             .into_iter()
-            .map(|member| Arc::new(endpoint(member, policy.owner, fingerprint, &checks, live)))
+            .map(|member| Arc::new(endpoint(member, policy, fingerprint, &checks, live)))
             .collect();
         Self {
             owner: policy.owner,
@@ -59,7 +60,10 @@ impl Pool {
                     algorithm: policy.algorithm,
                     slots: policy.slots,
                 },
-                endpoints.iter().map(candidate).collect(),
+                endpoints
+                    .iter()
+                    .map(|one| candidate(one, policy.algorithm))
+                    .collect(),
             ),
             endpoints,
             checks,
@@ -67,6 +71,7 @@ impl Pool {
             healthy_percent_min: policy.healthy_percent_min,
             unresolved: policy.unresolved.into(),
             timed: policy.algorithm == Algorithm::Latency,
+            heartbeats: policy.heartbeats,
         }
     }
 
@@ -106,7 +111,8 @@ impl Pool {
     /// matters where endpoints wait for the end of their ejection.
     ///
     /// # Errors
-    /// [`NoEndpoint`]; an unhealthy endpoint is never chosen for want of a healthy one.
+    /// [`NoEndpoint`]; an unhealthy endpoint is chosen for want of a healthy one only where the pool
+    /// listens to heartbeats.
     pub fn pick(&self, key: u64, tried: &Tried, now: Instant) -> Result<Pick, NoEndpoint> {
         if self.picker.is_empty() {
             return Err(self.nobody());
@@ -117,6 +123,7 @@ impl Pool {
         let index = self
             .choose_untried(key, tried, now)
             .or_else(|| self.choose(key, &Tried::default(), now))
+            .or_else(|| self.choose_anyone(key, tried))
             .ok_or(NoEndpoint::AllUnhealthy)?;
         let endpoint = self.endpoints.get(index).ok_or(NoEndpoint::Empty)?;
         let pick = Pick {
@@ -146,15 +153,33 @@ impl Pool {
         let view = View {
             endpoints: &self.endpoints,
             tried,
-            now,
+            now: Some(now),
         };
         self.picker.choose(key, &self.turn, &view)
+    }
+
+    /// Everybody who has a weight, those not tried first: better an endpoint that may be gone than
+    /// none (Polaris' *recover all*).
+    fn choose_anyone(&self, key: u64, tried: &Tried) -> Option<usize> {
+        if !self.heartbeats {
+            return None;
+        }
+        // The vain search took turns in a fixed number: by chance, or some would never have theirs.
+        let turn = self.turn.load(Ordering::Relaxed) as u64;
+        let turn = AtomicUsize::new(usize::try_from(hash::mix(turn)).unwrap_or_default());
+        let nobody = Tried::default();
+        let mut fields = [tried, &nobody].into_iter().map(|tried| View {
+            endpoints: &self.endpoints,
+            tried,
+            now: None,
+        });
+        fields.find_map(|view| self.picker.choose(key, &turn, &view))
     }
 
     fn is_healthy_enough(&self, now: Instant) -> bool {
         let weight = |endpoint: &Arc<Endpoint>| u64::from(endpoint.weight);
         let total: u64 = self.endpoints.iter().map(weight).sum();
-        let open = self.endpoints.iter().filter(|e| e.state.is_open(now));
+        let open = self.endpoints.iter().filter(|e| e.is_open(now));
         let open: u64 = open.map(weight).sum();
         open * 100 >= total * u64::from(self.healthy_percent_min)
     }
@@ -162,13 +187,14 @@ impl Pool {
 
 fn endpoint(
     member: Member,
-    owner: Id,
+    policy: &Policy<'_>,
     fingerprint: u64,
     checks: &Arc<Checks>,
     live: &Endpoints,
 ) -> Endpoint {
+    let presence = member.id.filter(|_| policy.heartbeats);
     let state = live.state(EndpointKey {
-        owner,
+        owner: policy.owner,
         host: Arc::clone(&member.host),
         addr: member.addr,
         checks: fingerprint,
@@ -180,26 +206,34 @@ fn endpoint(
         weight: member.weight,
         state,
         checks: Arc::clone(checks),
+        presence: presence.map(|id| live.presences().of(id)),
     }
 }
 
-fn candidate(endpoint: &Arc<Endpoint>) -> Candidate {
-    Candidate {
-        weight: endpoint.weight,
-        seed: hash::seed(&endpoint.host, endpoint.addr),
-    }
+fn candidate(endpoint: &Arc<Endpoint>, algorithm: Algorithm) -> Candidate {
+    // Other algorithms take no notice of it, and it costs more than all the rest.
+    let seed = match algorithm {
+        Algorithm::ConsistentHashing => hash::seed(&endpoint.host, endpoint.addr),
+        Algorithm::RoundRobin
+        | Algorithm::LeastConnections
+        | Algorithm::Latency
+        | Algorithm::Random => 0,
+    };
+    let weight = endpoint.weight;
+    Candidate { weight, seed }
 }
 
 /// The endpoints as one pick sees them.
 struct View<'a> {
     endpoints: &'a [Arc<Endpoint>],
     tried: &'a Tried,
-    now: Instant,
+    /// Without, health does not matter.
+    now: Option<Instant>,
 }
 
 impl Field for View<'_> {
     fn admits(&self, index: usize) -> bool {
-        let open = |endpoint: &Arc<Endpoint>| endpoint.state.is_open(self.now);
+        let open = |one: &Arc<Endpoint>| self.now.is_none_or(|now| one.is_open(now));
         self.endpoints.get(index).is_some_and(open) && !self.tried.contains(index)
     }
 
@@ -209,7 +243,7 @@ impl Field for View<'_> {
     }
 
     fn latency(&self, index: usize) -> Option<f32> {
-        self.endpoints.get(index)?.state.latency(self.now)
+        self.endpoints.get(index)?.state.latency(self.now?)
     }
 }
 
@@ -716,5 +750,44 @@ mod tests {
             }
         });
         assert_eq!(in_flight(&first), [0, 0, 0]);
+    }
+
+    #[test]
+    fn an_absent_endpoint_is_picked_only_where_nobody_else_is_left() {
+        let live = Endpoints::new();
+        let policy = Policy {
+            heartbeats: true,
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(3), &live);
+        let gone = |port: u16, gone: bool| {
+            let id = Id::derived(&port.to_string());
+            let presence = live.presences().of(id);
+            presence.set(!gone);
+            presence
+        };
+        let ports = |pool: &Pool, tried: &Tried| -> HashSet<u16> {
+            let now = Instant::now();
+            let picked = (0..30).map(|_| pool.pick(0, tried, now).unwrap().addr().port());
+            picked.collect()
+        };
+        let _one = gone(1, true);
+        assert_eq!(ports(&pool, &Tried::default()), HashSet::from([2, 3]));
+        let again = Pool::build(&policy, members(3), &live);
+        assert_eq!(ports(&again, &Tried::default()), HashSet::from([2, 3]));
+        let _others = [gone(2, true), gone(3, true)];
+        assert_eq!(ports(&pool, &Tried::default()), HashSet::from([1, 2, 3]));
+        let mut tried = Tried::default();
+        tried.add(&pool.pick(0, &Tried::default(), Instant::now()).unwrap());
+        assert_eq!(ports(&pool, &tried).len(), 2, "those not tried go first");
+        let deaf = Pool::build(
+            &Policy {
+                heartbeats: false,
+                ..policy
+            },
+            members(3),
+            &live,
+        );
+        assert_eq!(ports(&deaf, &Tried::default()), HashSet::from([1, 2, 3]));
     }
 }

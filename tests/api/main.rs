@@ -11,3 +11,4 @@ mod golden;
 mod kong;
 mod kong_config;
 mod native;
+mod polaris;

@@ -49,6 +49,7 @@ pub struct Site<P> {
     running: Option<Running>,
     addresses: HashMap<Box<str>, SocketAddr>,
     admin: SocketAddr,
+    polaris: Option<SocketAddr>,
     directory: TempDir,
 }
 
@@ -74,6 +75,7 @@ impl<P: Path> Site<P> {
             path: PhantomData,
             addresses: running.addresses().into_iter().collect(),
             admin: running.admin(),
+            polaris: running.polaris(),
             running: Some(running),
             runtime,
             directory,
@@ -101,6 +103,11 @@ impl<P: Path> Site<P> {
     /// The port of the *gateway* dialect.
     pub fn dialect(&self) -> SocketAddr {
         self.addresses["gateway"]
+    }
+
+    /// The port of the *polaris* dialect, which is switched on by whoever wants it.
+    pub fn polaris(&self) -> SocketAddr {
+        self.polaris.expect("the dialect is switched on")
     }
 
     pub fn admin(&self) -> SocketAddr {
@@ -310,6 +317,8 @@ fn settings(directory: &TempDir) -> Settings {
     settings.proxy.drain_timeout = DRAIN;
     settings.admin.listen = free;
     settings.gateway.listen = free;
+    settings.polaris.listen = free;
+    settings.polaris.enabled = false;
     // What every dialect's traffic has; Kong's own tests switch it on.
     settings.kong.traffic = false;
     settings

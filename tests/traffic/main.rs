@@ -35,6 +35,7 @@ mod live;
 mod metrics;
 mod paths;
 mod pingora;
+mod polaris;
 mod retries;
 mod routing;
 mod stream;
