@@ -9,11 +9,12 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sluicegate::model::{Algorithm, Id, PassiveCheck};
 use sluicegate::upstream::{Endpoints, Health, Member, Outcome, Policy, Pool, Tried, key};
 
-const ALGORITHMS: [(&str, Algorithm); 4] = [
+const ALGORITHMS: [(&str, Algorithm); 5] = [
     ("round_robin", Algorithm::RoundRobin),
     ("least_connections", Algorithm::LeastConnections),
     ("consistent_hashing", Algorithm::ConsistentHashing),
     ("random", Algorithm::Random),
+    ("latency", Algorithm::Latency),
 ];
 
 fn pool(live: &Endpoints, algorithm: Algorithm, count: u16) -> Pool {

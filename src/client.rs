@@ -25,7 +25,10 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
+mod grpc;
 mod trust;
+
+pub use grpc::GrpcHealth;
 
 /// The most bytes an answer's head may have.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -71,6 +74,8 @@ pub struct Get<'a> {
     pub tls: Option<Tls<'a>>,
     /// The Host header.
     pub host: &'a str,
+    /// Fields sent besides; they go before the client's own of the same name.
+    pub headers: Option<&'a HeaderMap>,
     /// Path and query; begins with `/`.
     pub target: &'a str,
     /// For everything, from name to the last byte of the body.
@@ -157,27 +162,31 @@ impl Client {
         let stream = connect(get.to).await?;
         match &get.tls {
             None => exchange(stream, request).await,
-            Some(tls) => exchange(self.handshake(tls, stream).await?, request).await,
+            Some(tls) => {
+                let config = Arc::clone(self.config(tls.verify));
+                exchange(handshake(config, tls, stream).await?, request).await
+            }
         }
     }
 
-    async fn handshake(
-        &self,
-        tls: &Tls<'_>,
-        stream: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
-        let config = match tls.verify {
+    const fn config(&self, verify: Verify) -> &Arc<ClientConfig> {
+        match verify {
             Verify::Chain => &self.verifying,
             Verify::Nothing => &self.believing,
-        };
-        let bare = tls.server_name.trim_matches(['[', ']']);
-        let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| Error::Request(format!("{bare:?} is no name to ask for in tls")))?;
-        TlsConnector::from(Arc::clone(config))
-            .connect(name, stream)
-            .await
-            .map_err(Error::Tls)
+        }
     }
+}
+
+async fn handshake(
+    config: Arc<ClientConfig>,
+    tls: &Tls<'_>,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+    let bare = tls.server_name.trim_matches(['[', ']']);
+    let name = ServerName::try_from(bare.to_owned())
+        .map_err(|_| Error::Request(format!("{bare:?} is no name to ask for in tls")))?;
+    let connecting = TlsConnector::from(config).connect(name, stream);
+    connecting.await.map_err(Error::Tls)
 }
 
 async fn within<T>(
@@ -190,13 +199,25 @@ async fn within<T>(
 }
 
 fn request(get: &Get<'_>) -> Result<Request<Empty<Bytes>>, Error> {
-    Request::get(get.target)
+    let mut request = Request::get(get.target)
         .header(HOST, get.host)
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
         .header(CONNECTION, "close")
         .body(Empty::new())
-        .map_err(|error| Error::Request(error.to_string()))
+        .map_err(|error| Error::Request(error.to_string()))?;
+    add(request.headers_mut(), get.headers);
+    Ok(request)
+}
+
+/// Puts fields in the place of those of the same names.
+fn add(to: &mut HeaderMap, fields: Option<&HeaderMap>) {
+    for name in fields.into_iter().flat_map(HeaderMap::keys) {
+        to.remove(name);
+    }
+    for (name, value) in fields.into_iter().flatten() {
+        to.append(name, value.clone());
+    }
 }
 
 async fn connect(to: To<'_>) -> Result<TcpStream, Error> {
@@ -316,6 +337,7 @@ mod tests {
             to: To::Addr(addr),
             tls: None,
             host: "origin.test",
+            headers: None,
             target: "/",
             timeout: Duration::from_secs(20),
             body_bytes_max: 1000,

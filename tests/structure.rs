@@ -10,9 +10,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("reply", &[]),
     ("client", &[]),
+    ("pem", &[]),
     ("config", &["model"]),
     ("store", &["model"]),
-    ("tls", &["model"]),
+    ("tls", &["model", "pem"]),
     ("upstream", &["model", "live", "metrics", "client"]),
     ("table", &["model", "upstream", "tls", "live", "metrics"]),
     (
@@ -24,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proxy", &["model", "table", "upstream", "reply", "metrics"]),
     ("l4", &["model", "table", "upstream", "metrics"]),
     ("net", &["model", "table", "proxy", "l4", "tls", "metrics"]),
-    ("admin", &["model", "registry", "metrics", "client"]),
+    ("admin", &["model", "registry", "metrics", "client", "pem"]),
     (
         "transfer",
         &[

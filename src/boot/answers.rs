@@ -1,6 +1,7 @@
 //! What the data plane says of itself to the native API: what would become of a request, and how it
 //! fares. The same table, the same reading of a request, the same order as traffic.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri, Version};
@@ -14,13 +15,13 @@ use crate::metrics::Metrics;
 use crate::model;
 use crate::model::{Entity, Id, Kind};
 use crate::proxy::target::{Arrival, Head, Target, path_and_query};
-use crate::proxy::{Shared, no_plain_text};
+use crate::proxy::{Shared, admit};
 use crate::reply;
 use crate::reply::{Reply, Shape};
 use crate::table;
-use crate::table::{Hit, Miss, Route, Service, Standing, Table, Trial};
+use crate::table::{Hit, Miss, Route, ServerName, Service, Standing, StreamFacts, Table, Trial};
 use crate::upstream;
-use crate::upstream::{Endpoint, Pool};
+use crate::upstream::{Endpoint, Pool, Unresolved};
 
 /// Answers a question as traffic would be answered now.
 pub(super) fn explain(shared: &Shared, question: &Question) -> Answer {
@@ -36,11 +37,48 @@ pub(super) fn explain(shared: &Shared, question: &Question) -> Answer {
         candidates: Vec::new(),
         candidates_omitted: 0,
     };
-    if let Err(reply) = fill(&table, question, &mut answer) {
+    let replied = match question.scheme {
+        Scheme::Http | Scheme::Https => fill(&table, question, &mut answer),
+        Scheme::Tcp | Scheme::Tls => {
+            fill_stream(&table, question, &mut answer);
+            Ok(())
+        }
+    };
+    if let Err(reply) = replied {
         answer.status = Some(reply.status(Shape::Native).as_u16());
         answer.why = Some(reply.message(Shape::Native).to_owned());
     }
     answer
+}
+
+/// Where a connection of bytes would go. Its client's port is none that a route names.
+fn fill_stream(table: &Table, question: &Question, answer: &mut Answer) {
+    let name = question.sni.as_deref().map(str::to_ascii_lowercase);
+    let in_tls = question.scheme == Scheme::Tls;
+    let hit = table.find_stream(&StreamFacts {
+        listener: None,
+        client: SocketAddr::new(question.client, 0),
+        local: SocketAddr::new(question.address, question.port),
+        tls: in_tls.then_some(ServerName(name.as_deref())),
+    });
+    let Some(hit) = hit else {
+        answer.why = Some("no route takes the connection: it is closed".to_owned());
+        return;
+    };
+    answer.route = hit.route.map(|route| named(route.entity()));
+    let Some(service) = hit.service else {
+        answer.why = Some("the route has no service: the connection is closed".to_owned());
+        return;
+    };
+    answer.service = Some(named(service.entity()));
+    let begins_tls = service.spec().protocol.is_tls() && !(in_tls && hit.passes_tls_through());
+    answer.forward = Some(Forward {
+        scheme: if begins_tls { "tls" } else { "tcp" }.to_owned(),
+        host: String::new(),
+        path: String::new(),
+        pool: service.pool_entity().map(|pool| named(pool)),
+        endpoints: endpoints(service.pool(), service.pool_entity()).collect(),
+    });
 }
 
 fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), Reply> {
@@ -72,9 +110,16 @@ fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), R
     tell_candidates(tried, hit.as_ref(), &asked, answer);
     let hit = hit.ok_or_else(reply::no_route)?;
     answer.route = Some(named(hit.route().entity()));
+    // A question does not say which version of HTTP it is about.
+    let head = Head {
+        method,
+        uri: &uri,
+        version: Version::HTTP_2,
+        headers: &headers,
+    };
+    admit(&hit, &target, head, secure)?;
     let service = table.service(hit.route()).ok_or_else(reply::no_service)?;
     answer.service = Some(named(service.entity()));
-    no_plain_text(&hit, &target, &uri, secure)?;
     answer.forward = Some(forward(&hit, service, &target, &uri, &question.host));
     Ok(())
 }
@@ -240,22 +285,22 @@ pub(super) fn observe(shared: &Shared, ready: bool, problems: &[table::Problem])
     }
 }
 
-/// An operator's word on an endpoint's health, for one of its addresses (`ip:port`) or all.
-pub(super) fn mark(shared: &Shared, id: Id, address: Option<&str>, healthy: bool) {
+/// An operator's word on an endpoint's health, for one of its addresses (`ip:port`) or all; says
+/// whether there was one.
+pub(super) fn mark(shared: &Shared, id: Id, address: Option<&str>, healthy: bool) -> bool {
     let health = match healthy {
         true => upstream::Health::Healthy,
         false => upstream::Health::Unhealthy,
     };
     let table = shared.current.load();
+    let address = address.map(str::parse::<SocketAddr>);
     let meant = |endpoint: &&Arc<Endpoint>| {
-        let at = address.is_none_or(|address| endpoint.addr().to_string() == address);
-        at && endpoint.id() == Some(id)
+        let at = |address: &Result<SocketAddr, _>| *address == Ok(endpoint.addr());
+        endpoint.id() == Some(id) && address.as_ref().is_none_or(at)
     };
-    for (pool, _) in table.backends() {
-        pool.endpoints()
-            .filter(meant)
-            .for_each(|endpoint| endpoint.mark(health));
-    }
+    let all = table.backends().flat_map(|(pool, _)| pool.endpoints());
+    let marked = all.filter(meant).map(|endpoint| endpoint.mark(health));
+    marked.count() > 0
 }
 
 /// What traffic there was, for Kong's `/status`.
@@ -293,8 +338,25 @@ fn endpoints<'a>(
     let name = entity
         .filter(|entity| entity.kind() == Kind::Pool)
         .map(|entity| entity.label());
+    let missing = pool.unresolved().iter().map({
+        let name = name.clone();
+        move |missing| unresolved(missing, name.clone())
+    });
     pool.endpoints()
         .map(move |endpoint| state(endpoint, pool, name.clone()))
+        .chain(missing)
+}
+
+fn unresolved(missing: &Unresolved, name: Option<String>) -> EndpointState {
+    EndpointState {
+        id: missing.id,
+        pool: name,
+        address: format!("{}:{}", missing.host, missing.port),
+        resolved: None,
+        health: Health::Unresolved,
+        weight: missing.weight,
+        in_flight: 0,
+    }
 }
 
 fn state(endpoint: &Endpoint, pool: &Pool, name: Option<String>) -> EndpointState {

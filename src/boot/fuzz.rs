@@ -71,7 +71,7 @@ fn port(database: bool) -> Router {
     kong::router(Kong {
         registry: open(parts).expect("an empty store opens").0,
         observe: Arc::new(Observed::default),
-        mark: Arc::new(|_, _, _| ()),
+        mark: Arc::new(|_, _, _| false),
         traffic: Arc::new(Traffic::default),
         database,
         normal_path: normalize,

@@ -92,6 +92,8 @@ async fn answer(router: Router, request: Request<Body>) -> Option<Response<Bytes
 pub(super) struct Documents {
     pub(super) client: Client,
     pub(super) timeout: std::time::Duration,
+    /// Whether endpoints are verified where a service leaves it open.
+    pub(super) tls_verify: bool,
 }
 
 #[async_trait]
@@ -102,7 +104,7 @@ impl Fetch for Documents {
             .tls_server_name
             .as_ref()
             .map_or(host, |name| name.as_str());
-        let verify = if service.tls_verify {
+        let verify = if service.tls_verify.unwrap_or(self.tls_verify) {
             Verify::Chain
         } else {
             Verify::Nothing
@@ -119,6 +121,7 @@ impl Fetch for Documents {
                 verify,
             }),
             host: &host_header,
+            headers: None,
             target: &target,
             timeout: self.timeout,
             body_bytes_max: gateway::DOCUMENT_BYTES_MAX,

@@ -10,7 +10,9 @@ mod local;
 mod logging;
 mod polaris;
 mod process;
+mod sessions;
 mod sockets;
+mod trust;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -38,6 +40,7 @@ use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
+use crate::l4::Streams;
 use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
 use crate::net;
@@ -263,6 +266,7 @@ impl Site<'_> {
             local: Some(local),
             gateway_traffic: self.settings.gateway.proxy_traffic,
             kong_traffic: self.settings.kong.traffic,
+            kong_debug: self.settings.kong.debug_header,
             totals: Totals::register(&self.metrics).map_err(Fault::machine)?,
             log,
         })
@@ -291,6 +295,7 @@ impl Site<'_> {
         let workers = proxy.workers.map_or_else(cores, usize::from);
         let limits = limits::of(&self.settings.limits);
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));
+        let sessions = Arc::new(self.sessions(shared.log.clone())?);
         let app = |_| {
             let gateway = Gateway::new(Arc::clone(shared), random_seed());
             let lane = || {
@@ -299,6 +304,7 @@ impl Site<'_> {
             };
             App {
                 lane: proxy.lane.then(lane),
+                streams: Some(Streams::new(Arc::clone(&sessions))),
                 proxy: gateway,
             }
         };
@@ -325,7 +331,11 @@ impl Site<'_> {
         let dialect = dialect
             .iter()
             .map(|address| ("gateway", "gateway.listen", Scheme::Http, *address));
-        let all = http.chain(https).chain(dialect);
+        let tcp = proxy.stream.iter();
+        let tcp = tcp.map(|at| ("stream", "proxy.stream", Scheme::Tcp, *at));
+        let tls = proxy.stream_tls.iter();
+        let tls = tls.map(|at| ("stream_tls", "proxy.stream_tls", Scheme::Tls, *at));
+        let all = http.chain(https).chain(tcp).chain(tls).chain(dialect);
         all.map(|(name, key, scheme, address)| {
             let role = if name == "gateway" {
                 Role::Gateway
@@ -365,7 +375,8 @@ impl Site<'_> {
     ) -> Result<(Registry, Vec<Problem>), Fault> {
         let sessions = Sessions::new().map_err(Fault::machine)?;
         let default_tls = default_tls(&sessions)?;
-        let names = Resolver::spawn(&Servers::System).map_err(Fault::machine)?;
+        let servers = Servers::of(&self.settings.proxy.name_servers);
+        let names = Resolver::spawn(&servers).map_err(Fault::machine)?;
         let sockets: Box<dyn Sockets> = Box::new(sockets::DataPlane {
             listeners: listeners.clone(),
             runtime: Handle::current(),
@@ -373,7 +384,8 @@ impl Site<'_> {
         });
         let parts = Parts {
             store,
-            compiler: Compiler::new(live, sessions, Some(default_tls)),
+            compiler: Compiler::new(live, sessions, Some(default_tls))
+                .trusting(trust::of(self.settings)?),
             sockets,
             current: Arc::clone(&self.current),
             names,
@@ -417,6 +429,7 @@ impl Site<'_> {
         let fetch = Arc::new(local::Documents {
             client: self.client.clone(),
             timeout,
+            tls_verify: self.settings.proxy.tls_verify,
         });
         let dialect = GatewayDialect::new(registry.clone(), fetch, dialect_settings(settings));
         let router = gateway::router(dialect);

@@ -49,6 +49,10 @@ pub struct Proxy {
     pub http: Vec<SocketAddr>,
     /// Addresses of HTTPS. Default `0.0.0.0:8443`.
     pub https: Vec<SocketAddr>,
+    /// Addresses of connections of bytes, which go where routes of protocol `tcp` say. Default none.
+    pub stream: Vec<SocketAddr>,
+    /// The same within TLS, for routes of protocol `tls` and `tls_passthrough`. Default none.
+    pub stream_tls: Vec<SocketAddr>,
     /// Threads that serve traffic; default one per core.
     pub workers: Option<NonZeroUsize>,
     /// Peers whose `X-Forwarded-*` is believed. Default nobody.
@@ -66,6 +70,17 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Certificates (PEM) that endpoints' certificates are checked with; default the system's.
     pub ca_file: Option<PathBuf>,
+    /// Name servers that are asked for the hosts of endpoints, over UDP and TCP. Default those of the
+    /// system, with its search list.
+    pub name_servers: Vec<SocketAddr>,
+    /// Whether endpoints' certificates are checked where a service leaves it open (`tls_verify: null`,
+    /// which is what Kong's dialect writes by default). Default false, as Kong.
+    pub tls_verify: bool,
+    /// The certificate shown to endpoints that ask for one, where neither service nor pool names one:
+    /// a chain, PEM. Default none (Kong's `client_ssl_cert`).
+    pub client_cert_file: Option<PathBuf>,
+    /// The key of `client_cert_file`, PEM.
+    pub client_key_file: Option<PathBuf>,
 }
 
 /// What bounds one client, one message, one connection. Sizes in bytes.
@@ -160,6 +175,9 @@ pub struct Kong {
     pub database: bool,
     /// Put Kong's fields on traffic, and answer in its words. Default true.
     pub traffic: bool,
+    /// Tell clients that send `Kong-Debug: 1` which route and service took their request. Default
+    /// false.
+    pub debug_header: bool,
 }
 
 impl Default for Kong {
@@ -168,6 +186,7 @@ impl Default for Kong {
             enabled: true,
             database: true,
             traffic: true,
+            debug_header: false,
         }
     }
 }
@@ -334,6 +353,8 @@ impl Default for Proxy {
         Self {
             http: vec![SocketAddr::from(([0, 0, 0, 0], 8000))],
             https: vec![SocketAddr::from(([0, 0, 0, 0], 8443))],
+            stream: Vec::new(),
+            stream_tls: Vec::new(),
             workers: None,
             trusted_proxies: Vec::new(),
             retries_max: 5,
@@ -342,6 +363,10 @@ impl Default for Proxy {
             lane: true,
             drain_timeout: Duration::from_secs(30),
             ca_file: None,
+            name_servers: Vec::new(),
+            tls_verify: false,
+            client_cert_file: None,
+            client_key_file: None,
         }
     }
 }

@@ -137,6 +137,7 @@ impl Reader {
         self.set(&mut kong.enabled, "kong.enabled", parse::flag);
         self.set(&mut kong.database, "kong.database", parse::flag);
         self.set(&mut kong.traffic, "kong.traffic", parse::flag);
+        self.set(&mut kong.debug_header, "kong.debug_header", parse::flag);
         self.polaris(&mut settings.polaris);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
@@ -148,6 +149,8 @@ impl Reader {
         let addresses = || parse::list(parse::address);
         self.set(&mut to.http, "proxy.http", addresses());
         self.set(&mut to.https, "proxy.https", addresses());
+        self.set(&mut to.stream, "proxy.stream", addresses());
+        self.set(&mut to.stream_tls, "proxy.stream_tls", addresses());
         let workers = parse::or_auto(parse::workers);
         self.set(&mut to.workers, "proxy.workers", workers);
         let networks = parse::list(parse::network);
@@ -172,6 +175,11 @@ impl Reader {
             parse::duration(INSTANT),
         );
         self.set(&mut to.ca_file, "proxy.ca_file", parse::some(parse::path));
+        self.set(&mut to.name_servers, "proxy.name_servers", addresses());
+        self.set(&mut to.tls_verify, "proxy.tls_verify", parse::flag);
+        let path = || parse::some(parse::path);
+        self.set(&mut to.client_cert_file, "proxy.client_cert_file", path());
+        self.set(&mut to.client_key_file, "proxy.client_key_file", path());
     }
 
     fn limits(&mut self, to: &mut Limits) {
@@ -414,6 +422,10 @@ fn contradictions(settings: &Settings) -> Vec<Mistake> {
         let why = "limits.header_field_max is greater than limits.header_section_max; lower the first or raise the second";
         found.push(why.to_owned());
     }
+    if settings.proxy.client_cert_file.is_some() != settings.proxy.client_key_file.is_some() {
+        let why = "proxy.client_cert_file and proxy.client_key_file belong together; give both or neither";
+        found.push(why.to_owned());
+    }
     let mistake = |why| Mistake::new(Place::Unwritten, why);
     found.into_iter().map(mistake).collect()
 }
@@ -424,6 +436,8 @@ fn shared_addresses(settings: &Settings) -> Vec<String> {
     let proxy = &settings.proxy;
     let mut all: Vec<_> = proxy.http.iter().map(named("proxy.http")).collect();
     all.extend(proxy.https.iter().map(named("proxy.https")));
+    all.extend(proxy.stream.iter().map(named("proxy.stream")));
+    all.extend(proxy.stream_tls.iter().map(named("proxy.stream_tls")));
     all.push(("admin.listen", settings.admin.listen));
     if settings.gateway.enabled {
         all.push(("gateway.listen", settings.gateway.listen));

@@ -80,7 +80,14 @@ fn every_key_has_a_variable_that_goes_before_the_file() {
             "upgrade.socket",
         ];
         match free.contains(&&*key) || key.ends_with("_file") || key.ends_with("_path") {
-            true => assert!(wrong.is_ok(), "{key}"),
+            // Two of them come together only.
+            true => assert!(
+                wrong
+                    .as_ref()
+                    .err()
+                    .is_none_or(|all| all[0].contains("give both or neither")),
+                "{key}: {wrong:?}"
+            ),
             false => {
                 let all = wrong.unwrap_err();
                 assert!(all[0].starts_with(&format!("variable {name}: ")), "{all:?}");
@@ -247,6 +254,20 @@ fn an_open_gateway_dialect_is_refused_unless_it_only_proxies() {
     ] {
         resolve(&format!("{open}{way_out}"), &[]).unwrap();
     }
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together() {
+    let (cert, key) = ("client_cert_file = \"a\"", "client_key_file = \"b\"");
+    for one in [cert, key] {
+        assert_eq!(
+            mistake(&format!("[proxy]\n{one}"), &[]),
+            "settings: proxy.client_cert_file and proxy.client_key_file belong together; \
+             give both or neither"
+        );
+    }
+    let both = resolve(&format!("[proxy]\n{cert}\n{key}"), &[]).unwrap();
+    assert_eq!(both.proxy.client_key_file, Some("b".into()));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The registry of metrics: names that keep the rules, and their rendering as text. What is counted,
 //! and where, belongs to the modules that count.
 
+mod family;
 mod routes;
+mod sessions;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use prometheus::{
 };
 
 pub use routes::{InFlight, Outcome, ROUTE_BUCKETS, RouteLabels, RouteStats, register_routes};
+pub use sessions::{OpenSession, SessionStats, register_sessions};
 
 /// Why a metric could not be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

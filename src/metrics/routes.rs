@@ -6,10 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 
+use super::family::{Family, counter, float, gauge, labelled};
 use super::{Error, Metrics};
 
 /// Upper bounds of the latency histogram, in seconds.
@@ -155,13 +154,7 @@ pub fn register_routes(
 
 struct Routes {
     busy: Box<dyn Fn() -> Vec<(RouteLabels, RouteStats)> + Send + Sync>,
-    families: [Family; 5],
-}
-
-struct Family {
-    desc: Desc,
-    kind: MetricType,
-    samples: fn(&Busy) -> Vec<Metric>,
+    families: [Family<Busy>; 5],
 }
 
 /// A route that has seen requests.
@@ -187,65 +180,41 @@ impl Collector for Routes {
     }
 }
 
-impl Family {
-    fn collect(&self, busy: &[Busy]) -> MetricFamily {
-        let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(self.desc.help.clone());
-        family.set_field_type(self.kind);
-        family.set_metric(busy.iter().flat_map(self.samples).collect());
-        family
-    }
-}
-
-fn families() -> Result<[Family; 5], Error> {
-    let family = |name: &str, help: &str, extra: &[&str], kind, samples| {
-        let labels = ["route", "service"].iter().chain(extra);
-        let labels = labels.map(|label| (*label).to_owned()).collect();
-        let desc = Desc::new(name.into(), help.into(), labels, Default::default());
-        desc.map_err(|error| Error::Refused {
-            name: name.into(),
-            why: error.to_string(),
-        })
-        .map(|desc| Family {
-            desc,
-            kind,
-            samples,
-        })
-    };
+fn families() -> Result<[Family<Busy>; 5], Error> {
+    let labels = ["route", "service"];
     Ok([
-        family(
+        Family::new(
             "gateway_route_requests_total",
             "Requests that a route took, by class of status.",
-            &["status"],
+            &["route", "service", "status"],
             MetricType::COUNTER,
             requests,
         )?,
-        family(
+        Family::new(
             "gateway_route_request_duration_seconds",
             "From the request's head to the response's last byte.",
-            &[],
+            &labels,
             MetricType::HISTOGRAM,
             durations,
         )?,
-        family(
+        Family::new(
             "gateway_route_request_bytes_total",
             "Bytes of request bodies.",
-            &[],
+            &labels,
             MetricType::COUNTER,
-            |busy| vec![busy.counter(&busy.counters.bytes_in, None)],
+            |busy: &Busy| vec![counter(busy.metric(None), &busy.counters.bytes_in)],
         )?,
-        family(
+        Family::new(
             "gateway_route_response_bytes_total",
             "Bytes of response bodies.",
-            &[],
+            &labels,
             MetricType::COUNTER,
-            |busy| vec![busy.counter(&busy.counters.bytes_out, None)],
+            |busy: &Busy| vec![counter(busy.metric(None), &busy.counters.bytes_out)],
         )?,
-        family(
+        Family::new(
             "gateway_route_requests_in_flight",
             "Requests that a route has at this moment.",
-            &[],
+            &labels,
             MetricType::GAUGE,
             in_flight,
         )?,
@@ -254,33 +223,12 @@ fn families() -> Result<[Family; 5], Error> {
 
 impl Busy {
     fn metric(&self, status: Option<&'static str>) -> Metric {
-        let pair = |name: &str, value: &str| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.into());
-            pair.set_value(value.into());
-            pair
-        };
-        let mut pairs = vec![
-            pair("route", &self.labels.route),
-            pair("service", &self.labels.service),
-        ];
-        pairs.extend(status.map(|status| pair("status", status)));
-        Metric::from_label(pairs)
+        let (route, service) = (&*self.labels.route, &*self.labels.service);
+        match status {
+            Some(status) => labelled(&[("route", route), ("service", service), ("status", status)]),
+            None => labelled(&[("route", route), ("service", service)]),
+        }
     }
-
-    fn counter(&self, value: &AtomicU64, status: Option<&'static str>) -> Metric {
-        let mut counter = Counter::default();
-        counter.set_value(float(value.load(Ordering::Relaxed)));
-        let mut metric = self.metric(status);
-        metric.set_counter(counter);
-        metric
-    }
-}
-
-/// Prometheus counts in floats; beyond 2⁵³ the last digits are lost.
-#[expect(clippy::cast_precision_loss, reason = "the format has no integers")]
-const fn float(value: u64) -> f64 {
-    value as f64
 }
 
 /// The classes that have been seen.
@@ -288,7 +236,7 @@ fn requests(busy: &Busy) -> Vec<Metric> {
     let classes = CLASSES.iter().zip(&busy.counters.requests);
     classes
         .filter(|(_, count)| count.load(Ordering::Relaxed) > 0)
-        .map(|(class, count)| busy.counter(count, Some(*class)))
+        .map(|(class, count)| counter(busy.metric(Some(*class)), count))
         .collect()
 }
 
@@ -316,11 +264,8 @@ fn durations(busy: &Busy) -> Vec<Metric> {
 
 fn in_flight(busy: &Busy) -> Vec<Metric> {
     let now = busy.counters.in_flight.load(Ordering::Relaxed);
-    let mut gauge = Gauge::default();
-    gauge.set_value(float(u64::try_from(now).unwrap_or(0)));
-    let mut metric = busy.metric(None);
-    metric.set_gauge(gauge);
-    vec![metric]
+    let now = u64::try_from(now).unwrap_or(0);
+    vec![gauge(busy.metric(None), now)]
 }
 
 #[cfg(test)]

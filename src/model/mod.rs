@@ -3,6 +3,7 @@
 //! Pure: no clock (but [`Timestamp::now`]), no randomness (but [`Id::random`]), no I/O. A value that
 //! exists is valid: text becomes these types at the edge and is never parsed again.
 
+mod certificate;
 mod change;
 mod consumer;
 mod entity;
@@ -21,6 +22,7 @@ mod route;
 mod service;
 mod snapshot;
 
+pub use certificate::{Certificate, ServerNames, Sni};
 pub use change::{Change, Refusal};
 pub use consumer::{Acl, BasicAuth, ClientType, Consumer, HmacAuth};
 pub use consumer::{JwtAlgorithm, JwtSecret, KeyAuth, Oauth2Credential};
@@ -31,18 +33,18 @@ pub use id::{
     Id, Invalid, NAME_BYTES_MAX, Name, NamespaceRef, Revision, Secret, TAGS_MAX, Tag, Timestamp,
 };
 pub use key::{CaCertificate, Key, KeySet, PemPair, Vault};
-pub use listener::{Certificate, Listener, ListenerProtocol, Sni};
+pub use listener::{Listener, ListenerProtocol};
 pub use pattern::{
     HOST_BYTES_MAX, HeaderMatch, HeaderTest, HostPattern, HostShape, MethodSet,
     PATH_PATTERN_BYTES_MAX, PathPattern, split_port,
 };
 pub use plugin::Plugin;
 pub use pool::{
-    ActiveCheck, Algorithm, CheckProtocol, Endpoint, HashOn, HeaderText, PassiveCheck, Pool,
-    Statuses, Thresholds, WEIGHT_MAX,
+    ActiveCheck, Algorithm, CheckHeaders, CheckProtocol, Endpoint, HashOn, HeaderText,
+    PassiveCheck, Pool, Statuses, Thresholds, WEIGHT_MAX, is_service_name,
 };
 pub use route::{
     End, HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol, StreamEnds,
 };
-pub use service::{Namespace, Protocol, Service};
+pub use service::{Namespace, Protocol, ProxyHeader, Service};
 pub use snapshot::Snapshot;

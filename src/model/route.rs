@@ -23,7 +23,7 @@ pub enum RouteProtocol {
     Tls,
     /// Bytes within TLS that the gateway does not open; by server name.
     TlsPassthrough,
-    /// Datagrams.
+    /// Datagrams. Stored and shown; nothing is served by it yet.
     Udp,
 }
 
@@ -45,7 +45,10 @@ pub struct End {
     pub port: Option<u16>,
 }
 
-/// What a connection of bytes must come from and arrive at; either list empty is any.
+/// What a connection of bytes must come from and arrive at; either list empty is any. Among routes
+/// that match, `priority` goes first, then as Kong orders them: server names or both ends named before
+/// one end; the source's weight, then the destination's, where an address weighs more than a port and
+/// a port more than a network; then the older route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamEnds {
@@ -236,6 +239,16 @@ impl Route {
     /// Whether requests of HTTP may match it, and not connections of bytes.
     pub fn is_http(&self) -> bool {
         self.protocols.is_empty() || self.protocols.iter().any(|p| p.is_http())
+    }
+
+    /// Whether connections of bytes may match it that come over TCP.
+    pub fn is_stream(&self) -> bool {
+        let streams = [
+            RouteProtocol::Tcp,
+            RouteProtocol::Tls,
+            RouteProtocol::TlsPassthrough,
+        ];
+        self.protocols.iter().any(|p| streams.contains(p))
     }
 
     /// Whether every host is a plain name, with or without a port, and there is one.

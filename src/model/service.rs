@@ -59,7 +59,7 @@ pub enum Protocol {
     Tls,
     /// Bytes within TLS that the gateway does not open.
     TlsPassthrough,
-    /// Datagrams.
+    /// Datagrams. Stored and shown; nothing is served by it yet.
     Udp,
 }
 
@@ -77,6 +77,26 @@ impl Protocol {
 
     pub const fn default_port(self) -> u16 {
         if self.is_tls() { 443 } else { 80 }
+    }
+}
+
+/// The PROXY protocol header that a connection of bytes to an endpoint begins with: it tells the
+/// endpoint who the client is (HAProxy's `proxy-protocol.txt`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeader {
+    /// None.
+    #[default]
+    Off,
+    /// One line of text (section 2.1).
+    V1,
+    /// Binary (section 2.2).
+    V2,
+}
+
+impl ProxyHeader {
+    const fn is_off(&self) -> bool {
+        matches!(self, Self::Off)
     }
 }
 
@@ -112,7 +132,8 @@ pub struct Service {
     )]
     #[schemars(with = "u32")]
     pub connect_timeout: Duration,
-    /// Longest pause between two writes to the endpoint. Default 60,000 ms.
+    /// Longest pause between two writes to the endpoint; of a connection of bytes, how long what one
+    /// side sent may wait for the other to take it. Default 60,000 ms.
     #[serde(
         default = "timeout_default",
         rename = "write_timeout_ms",
@@ -120,7 +141,8 @@ pub struct Service {
     )]
     #[schemars(with = "u32")]
     pub write_timeout: Duration,
-    /// Longest pause between two reads from the endpoint. Default 60,000 ms.
+    /// Longest pause between two reads from the endpoint; of a connection of bytes, how long neither
+    /// side may say anything. Default 60,000 ms.
     #[serde(
         default = "timeout_default",
         rename = "read_timeout_ms",
@@ -131,9 +153,14 @@ pub struct Service {
     /// Whether traffic may use it; a disabled service's routes do not match. Default true.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Check the endpoint's certificate; only with a TLS protocol. Default true.
-    #[serde(default = "yes")]
-    pub tls_verify: bool,
+    /// Check the endpoint's certificate; only with a TLS protocol. Default true; null: as the node's
+    /// setting `proxy.tls_verify` says.
+    #[serde(default = "verified")]
+    pub tls_verify: Option<bool>,
+    /// The most authorities between the endpoint's certificate and a trusted one, 0 to 64, where
+    /// certificates are checked. Default: as many as a chain may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_verify_depth: Option<u8>,
     /// The name asked for and checked in TLS; default the host sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_server_name: Option<Name>,
@@ -143,6 +170,10 @@ pub struct Service {
     /// The only authorities trusted for the endpoint's certificate; default the system's.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub ca_certificates: Box<[Id]>,
+    /// What tells endpoints who the client of a connection of bytes is; requests of HTTP carry fields
+    /// for it. Default `off`.
+    #[serde(default, skip_serializing_if = "ProxyHeader::is_off")]
+    pub proxy_protocol: ProxyHeader,
 }
 
 const fn port_default() -> u16 {
@@ -161,6 +192,17 @@ pub(super) const fn yes() -> bool {
     true
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "serde's default for an optional field"
+)]
+const fn verified() -> Option<bool> {
+    Some(true)
+}
+
+/// The longest way between two certificates that may be asked for (Kong's).
+const DEPTH_MAX: u8 = 64;
+
 impl Service {
     /// A service at `host`, everything else by default.
     pub fn at(protocol: Protocol, host: Name, port: u16) -> Self {
@@ -176,10 +218,12 @@ impl Service {
             write_timeout: timeout_default(),
             read_timeout: timeout_default(),
             enabled: true,
-            tls_verify: true,
+            tls_verify: verified(),
+            tls_verify_depth: None,
             tls_server_name: None,
             client_certificate: None,
             ca_certificates: Box::default(),
+            proxy_protocol: ProxyHeader::Off,
         }
     }
 }
@@ -192,6 +236,9 @@ impl Rules for Service {
         }
         if self.retries > 32767 {
             return Err(Invalid::new("retries", "at most 32767"));
+        }
+        if self.tls_verify_depth.is_some_and(|depth| depth > DEPTH_MAX) {
+            return Err(Invalid::new("tls_verify_depth", "0 to 64"));
         }
         match &self.path {
             Some(path) => check_path("path", path),

@@ -21,6 +21,7 @@ pub mod reaper;
 pub mod serve;
 pub mod socket;
 pub mod stats;
+mod stream;
 pub mod streams;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -134,6 +135,8 @@ pub struct Watched {
     since: AtomicU64,
     verdict: AtomicU8,
     unread: AtomicBool,
+    /// Whom to wake when the connection is closed by force, where its socket alone does not tell.
+    task: OnceLock<Waker>,
     pub reading: Meter,
     pub writing: Meter,
 }
@@ -147,6 +150,7 @@ impl Watched {
             since: AtomicU64::new(now()),
             verdict: AtomicU8::new(UNJUDGED),
             unread: AtomicBool::new(false),
+            task: OnceLock::new(),
             reading: Meter::default(),
             writing: Meter::default(),
         }
@@ -176,6 +180,13 @@ impl Watched {
             BODY_TIME => Some(Violation::BodyTime),
             _ => None,
         }
+    }
+
+    /// Whether the connection was closed by force; the task behind `waker`, always the same, is woken
+    /// when it is.
+    pub fn is_over(&self, waker: &Waker) -> bool {
+        self.task.get_or_init(|| waker.clone());
+        self.verdict.load(Ordering::Acquire) == OVER
     }
 
     /// The client may still be sending what nobody will read.
@@ -308,6 +319,9 @@ impl Reaper {
                 watched.verdict.store(OVER, Ordering::Release);
                 if let Some(socket) = watched.socket.upgrade() {
                     execute(Sentence::Close, &socket);
+                }
+                if let Some(task) = watched.task.get() {
+                    task.wake_by_ref();
                 }
             }
         }

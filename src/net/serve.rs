@@ -13,6 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::l4::Streams;
 use crate::net::admission::{Admission, Place};
 use crate::net::conn::{Arrival, Conn};
 use crate::net::framing::Violation;
@@ -21,7 +22,7 @@ use crate::net::proxy_protocol;
 use crate::net::reaper::{Reaper, Watched};
 use crate::net::socket::Tcp;
 use crate::net::stats::{Stats, Turned};
-use crate::net::streams::Streams;
+use crate::net::streams;
 use crate::net::tls;
 use crate::net::tls::TlsConfigs;
 use crate::net::transport::Transport;
@@ -58,6 +59,8 @@ pub struct Service<A> {
     pub proxy: Arc<HttpProxy<A>>,
     /// Serves what it takes; pingora the rest.
     pub lane: Option<Arc<Lane>>,
+    /// Carries connections of bytes; without it, they are closed.
+    pub streams: Option<Streams>,
     pub shared: Arc<Shared>,
     pub reaper: Arc<Reaper>,
 }
@@ -91,15 +94,33 @@ where
         let stream = tcp.stream().clone();
         let watched = Arc::new(Watched::new(door.entrance.clone(), &stream));
         let _watch = self.reaper.watch(watched.clone());
-        match self
-            .identify(tcp, accepted.peer, &door.entrance, &watched)
-            .await
-        {
-            Ok((conn, http2)) => self.http(conn, http2, door.drain).await,
-            Err(turned) => self.shared.stats.count_turned(turned),
+        if let Err(turned) = self.enter(tcp, accepted.peer, &door, &watched).await {
+            self.shared.stats.count_turned(turned);
         }
         if watched.is_unread() {
             linger(&stream).await;
+        }
+    }
+
+    /// Serves a connection as its listener speaks.
+    async fn enter(
+        &self,
+        tcp: Tcp,
+        peer: SocketAddr,
+        door: &Door,
+        watched: &Arc<Watched>,
+    ) -> Result<(), Turned> {
+        let entrance = &door.entrance;
+        match (entrance.scheme, &self.streams) {
+            (Scheme::Http | Scheme::Https, _) => {
+                let (conn, http2) = self.identify(tcp, peer, entrance, watched).await?;
+                self.http(conn, http2, door.drain.clone()).await;
+                Ok(())
+            }
+            (Scheme::Tcp | Scheme::Tls, Some(streams)) => {
+                Box::pin(self.stream(streams, tcp, peer, entrance, watched)).await
+            }
+            (Scheme::Tcp | Scheme::Tls, None) => Ok(()),
         }
     }
 
@@ -111,12 +132,7 @@ where
         entrance: &Arc<Entrance>,
         watched: &Arc<Watched>,
     ) -> Result<(Box<Conn>, bool), Turned> {
-        // Only a connection that is gone already has no local address.
-        let local = tcp.stream().local_addr().map_err(|_| Turned::Handshake)?;
-        let (client, local) = match entrance.proxy_protocol {
-            true => named(&mut tcp).await?.unwrap_or((peer, local)),
-            false => (peer, local),
-        };
+        let (client, local) = ends(&mut tcp, peer, entrance).await?;
         let (transport, tls, http2) = self.secure(tcp, entrance.scheme).await?;
         let connection = Arc::new(Connection {
             entrance: entrance.clone(),
@@ -140,8 +156,8 @@ where
         scheme: Scheme,
     ) -> Result<(Transport, Option<TlsFacts>, bool), Turned> {
         match scheme {
-            Scheme::Http => Ok((Transport::Plain(tcp), None, false)),
-            Scheme::Https => {
+            Scheme::Http | Scheme::Tcp => Ok((Transport::Plain(tcp), None, false)),
+            Scheme::Https | Scheme::Tls => {
                 let (stream, facts) = tls::accept(tcp, &*self.shared.tls).await?;
                 let http2 = tls::is_http2(&stream);
                 Ok((Transport::Tls(Box::new(stream)), Some(facts), http2))
@@ -217,7 +233,7 @@ where
 
     async fn http2(&self, mut conn: Box<Conn>, drain: ShutdownWatch) {
         conn.become_http2();
-        let streams = Streams::new(
+        let streams = streams::Streams::new(
             self.proxy.clone(),
             self.lane.clone(),
             conn.connection().clone(),
@@ -243,6 +259,20 @@ impl<A> std::fmt::Debug for Service<A> {
             .field("shared", &self.shared)
             .finish_non_exhaustive()
     }
+}
+
+/// The client's address, and the one that it reached.
+pub(super) async fn ends(
+    tcp: &mut Tcp,
+    peer: SocketAddr,
+    entrance: &Entrance,
+) -> Result<(SocketAddr, SocketAddr), Turned> {
+    // Only a connection that is gone already has no local address.
+    let local = tcp.stream().local_addr().map_err(|_| Turned::Handshake)?;
+    Ok(match entrance.proxy_protocol {
+        true => named(tcp).await?.unwrap_or((peer, local)),
+        false => (peer, local),
+    })
 }
 
 /// Reads the PROXY header: the addresses it names, client first.

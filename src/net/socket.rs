@@ -37,6 +37,11 @@ impl Tcp {
         self.prefix = bytes;
     }
 
+    /// Whether all that was put back has been read again.
+    pub fn has_nothing_unread(&self) -> bool {
+        self.prefix.is_empty()
+    }
+
     /// Ready where there is something to read, or the end.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.prefix.has_remaining() {

@@ -20,6 +20,8 @@ pub enum Turned {
     AddressFull,
     /// No valid PROXY protocol header in time.
     ProxyProtocol,
+    /// What was to begin TLS did not, was too long, or took too long.
+    ClientHello,
     /// The TLS handshake failed or took too long.
     Handshake,
     /// No certificate for the server name asked for.
@@ -27,10 +29,11 @@ pub enum Turned {
 }
 
 impl Turned {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Full,
         Self::AddressFull,
         Self::ProxyProtocol,
+        Self::ClientHello,
         Self::Handshake,
         Self::ServerName,
     ];
@@ -41,6 +44,7 @@ impl Turned {
             Self::Full => "full",
             Self::AddressFull => "address_full",
             Self::ProxyProtocol => "proxy_protocol",
+            Self::ClientHello => "client_hello",
             Self::Handshake => "handshake",
             Self::ServerName => "server_name",
         }

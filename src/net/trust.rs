@@ -50,6 +50,14 @@ impl TrustStore {
         }
     }
 
+    /// The certificates in it.
+    ///
+    /// # Errors
+    /// The file has changed since it was checked.
+    pub fn roots(&self) -> Result<RootCertStore, TrustError> {
+        read(&self.0)
+    }
+
     /// UTF-8, as pingora wants it.
     pub fn path(&self) -> &Path {
         &self.0
@@ -77,6 +85,10 @@ fn first_usable<'a>(
 }
 
 fn check(path: &Path) -> Result<TrustStore, TrustError> {
+    read(path).map(|_| TrustStore(path.to_owned()))
+}
+
+fn read(path: &Path) -> Result<RootCertStore, TrustError> {
     let bytes = std::fs::read(path).map_err(|source| TrustError::Unreadable {
         path: path.to_owned(),
         source,
@@ -88,12 +100,11 @@ fn check(path: &Path) -> Result<TrustStore, TrustError> {
     if path.to_str().is_none() {
         return Err(malformed("its path is not UTF-8".to_owned()));
     }
-    check_sections(&bytes).map_err(malformed)?;
-    Ok(TrustStore(path.to_owned()))
+    store_of(&bytes).map_err(malformed)
 }
 
 /// What pingora does with the file, without the panic.
-fn check_sections(pem: &[u8]) -> Result<(), String> {
+fn store_of(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
         let (kind, der) = section.map_err(|error| error.to_string())?;
@@ -104,14 +115,14 @@ fn check_sections(pem: &[u8]) -> Result<(), String> {
             .add(CertificateDer::from(der))
             .map_err(|error| error.to_string())?;
     }
-    Ok(())
+    Ok(store)
 }
 
 fn usable_part(pem: &str) -> String {
     const END: &str = "-----END CERTIFICATE-----";
     let sections = pem.split_inclusive(END);
     sections
-        .filter(|section| check_sections(section.as_bytes()).is_ok())
+        .filter(|section| store_of(section.as_bytes()).is_ok())
         .collect()
 }
 

@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task;
 
+use crate::l4::Streams;
 use crate::net::accept;
 use crate::net::listener::Host;
 use crate::net::reaper::Reaper;
@@ -50,6 +51,8 @@ pub struct App<A> {
     pub proxy: A,
     /// `None`: pingora serves everything.
     pub lane: Option<Lane>,
+    /// `None`: connections of bytes are closed.
+    pub streams: Option<Streams>,
 }
 
 /// A running worker. Dropping it ends its connections and joins its thread.
@@ -94,6 +97,7 @@ where
         let service = Arc::new(Service {
             proxy,
             lane,
+            streams: app.streams,
             shared,
             reaper,
         });

@@ -19,6 +19,10 @@ pub enum Scheme {
     Http,
     /// The same inside TLS, chosen by ALPN.
     Https,
+    /// Bytes.
+    Tcp,
+    /// Bytes inside TLS.
+    Tls,
 }
 
 impl Scheme {
@@ -26,6 +30,8 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }

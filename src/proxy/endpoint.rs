@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
 
 use super::edits::{Edits, Fields};
@@ -32,7 +32,8 @@ impl Gateway {
     /// There is none.
     pub(super) fn choose(&self, x: &mut Exchange) -> Result<(), Kind> {
         let matched = x.matched.as_ref().ok_or(Kind::NoEndpoint)?;
-        let chosen = x.attempt.choose(&matched.service, matched.key);
+        let key = matched.place.key(x.consumer);
+        let chosen = x.attempt.choose(&matched.service, key);
         chosen.map(drop)?;
         self.shared.totals.attempted(u32::from(x.attempt.count));
         Ok(())
@@ -80,6 +81,9 @@ impl Gateway {
         if self.shared.kong_traffic && answer != Answer::Interim {
             kong::response(x, &mut edits);
         }
+        if answer != Answer::Interim {
+            kong::tell(x, |name, value| edits.set(name, value));
+        }
         Ok((answer, edits))
     }
 
@@ -116,6 +120,7 @@ impl Gateway {
         let kong = self.shared.kong_traffic && x.shape() == Shape::Native;
         let mut response = reply.render(&Asker {
             method: head.method,
+            version: head.version,
             headers: head.headers,
             shape: if kong { Shape::Kong } else { x.shape() },
             request_id: x.request_id.as_ref().map(RequestId::as_str),
@@ -123,6 +128,9 @@ impl Gateway {
         if kong {
             kong::reply(x, Instant::now(), response.headers_mut());
         }
+        kong::tell(x, |name, value| {
+            response.headers_mut().insert(name, value);
+        });
         response
     }
 }
@@ -152,8 +160,13 @@ fn returned(
         edits.remove(CONTENT_LENGTH);
         edits.remove(TRANSFER_ENCODING);
     }
-    if let (Answer::Final | Answer::Switch, Some(id)) = (answer, &x.request_id) {
-        edits.set_first(X_REQUEST_ID, id.as_header().clone());
+    if answer != Answer::Interim {
+        if let Some(id) = &x.request_id {
+            edits.set_first(X_REQUEST_ID, id.as_header().clone());
+        }
+        if let Some(cookie) = x.hash_cookie() {
+            edits.append(SET_COOKIE, cookie.clone());
+        }
     }
     edits
 }

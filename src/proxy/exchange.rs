@@ -12,10 +12,12 @@ use super::failure::{Failure, Kind};
 use super::headers::{Names, Switch};
 use super::request_id::RequestId;
 use crate::metrics::InFlight;
+use crate::model::Id;
 use crate::reply;
 use crate::reply::Shape;
 use crate::table::{Route, Service};
 use crate::upstream;
+use crate::upstream::Place;
 
 /// A request in flight. Holds what it uses and not the table it came from, so that a websocket does
 /// not keep an old table alive.
@@ -25,6 +27,8 @@ pub struct Exchange {
     pub(super) started: Instant,
     pub(super) request_id: Option<RequestId>,
     pub(super) client: IpAddr,
+    /// Whom authentication found the client to be; `None` while nothing authenticates.
+    pub(super) consumer: Option<Id>,
     pub(super) matched: Option<Matched>,
     pub(super) attempt: Attempt,
     pub(super) outcome: Outcome,
@@ -45,9 +49,11 @@ pub(super) struct Matched {
     pub(super) switch: Switch,
     /// Fields that are for the client's connection only.
     pub(super) connection_only: Names,
-    /// What consistent hashing spreads by.
-    pub(super) key: u64,
+    /// Where it belongs among the endpoints of a pool that hashes.
+    pub(super) place: Place,
     pub(super) body_bytes_max: u64,
+    /// Whether the client is told who took its request.
+    pub(super) told: bool,
     /// Counts the request as under way, whatever becomes of it.
     pub(super) in_flight: InFlight,
 }
@@ -73,6 +79,7 @@ impl Exchange {
             started: now,
             request_id: None,
             client,
+            consumer: None,
             matched: None,
             attempt: Attempt::default(),
             outcome: Outcome::default(),
@@ -111,6 +118,11 @@ impl Exchange {
 
     pub(super) fn service(&self) -> Option<&Arc<Service>> {
         self.matched.as_ref().map(|matched| &matched.service)
+    }
+
+    /// The cookie that brings the client back to the endpoint it was given.
+    pub(super) fn hash_cookie(&self) -> Option<&HeaderValue> {
+        self.matched.as_ref()?.place.cookie(self.consumer)
     }
 
     /// Time from the first attempt's beginning to the first byte of the response.

@@ -6,6 +6,7 @@ use std::io;
 
 use http::Method;
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
+use rustls::AlertDescription;
 
 use crate::reply;
 use crate::reply::Reply;
@@ -59,6 +60,8 @@ kinds! {
     TlsHandshake Upstream "tls_handshake";
     /// The endpoint's certificate was not accepted.
     Certificate Upstream "certificate";
+    /// The endpoint did not accept our certificate, or misses one.
+    ClientCertificate Upstream "client_certificate";
     WriteTimeout Upstream "write_timeout";
     WriteFailed Upstream "write_failed";
     ReadTimeout Upstream "read_timeout";
@@ -153,7 +156,8 @@ impl Failure {
             | Kind::Unreachable
             | Kind::ConnectFailed
             | Kind::TlsHandshake
-            | Kind::Certificate => Some(Outcome::ConnectFailed),
+            | Kind::Certificate
+            | Kind::ClientCertificate => Some(Outcome::ConnectFailed),
             Kind::ConnectTimeout | Kind::TlsTimeout | Kind::WriteTimeout | Kind::ReadTimeout => {
                 Some(Outcome::TimedOut)
             }
@@ -187,7 +191,8 @@ impl Failure {
             | Kind::Unreachable
             | Kind::ConnectFailed
             | Kind::TlsHandshake
-            | Kind::Certificate => reply::connect_failed(),
+            | Kind::Certificate
+            | Kind::ClientCertificate => reply::connect_failed(),
             Kind::ConnectTimeout | Kind::TlsTimeout | Kind::WriteTimeout | Kind::ReadTimeout => {
                 reply::gateway_timeout()
             }
@@ -236,7 +241,8 @@ impl Kind {
             | Self::ConnectFailed
             | Self::TlsTimeout
             | Self::TlsHandshake
-            | Self::Certificate => true,
+            | Self::Certificate
+            | Self::ClientCertificate => true,
             Self::NoEndpoint
             | Self::NameResolution
             | Self::Internal
@@ -270,6 +276,17 @@ impl Kind {
             Self::Reset
         } else {
             otherwise
+        }
+    }
+
+    /// Why a handshake of our own came to nothing.
+    pub fn of_handshake(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_)) => Self::Certificate,
+            Some(rustls::Error::AlertReceived(alert)) if REFUSALS.contains(alert) => {
+                Self::ClientCertificate
+            }
+            Some(_) | None => Self::TlsHandshake,
         }
     }
 
@@ -344,6 +361,8 @@ fn upstream(error: &Error) -> Kind {
     match error.etype {
         ErrorType::ReadTimedout => Kind::ReadTimeout,
         ErrorType::WriteTimedout => Kind::WriteTimeout,
+        // With TLS 1.3 an endpoint judges a client's certificate when the handshake is over for us.
+        _ if is_refusal(error) => Kind::ClientCertificate,
         ErrorType::WriteError => Kind::WriteFailed,
         ErrorType::ReadError | ErrorType::ConnectionClosed if is_reset(error) => Kind::Reset,
         ErrorType::ReadError | ErrorType::ConnectionClosed => Kind::Closed,
@@ -367,12 +386,19 @@ fn connecting(error: &Error) -> Option<Kind> {
         ErrorType::InvalidCert => Kind::Certificate,
         ErrorType::TLSHandshakeFailure
         | ErrorType::TLSWantX509Lookup
-        | ErrorType::HandshakeError => match is_about_certificate(error) {
-            true => Kind::Certificate,
-            false => Kind::TlsHandshake,
-        },
+        | ErrorType::HandshakeError => handshake(error),
         _ => return None,
     })
+}
+
+fn handshake(error: &Error) -> Kind {
+    if is_about_certificate(error) {
+        Kind::Certificate
+    } else if is_refusal(error) {
+        Kind::ClientCertificate
+    } else {
+        Kind::TlsHandshake
+    }
 }
 
 /// The chain behind an error, the nearest cause first.
@@ -398,19 +424,49 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
     }
 }
 
-/// pingora keeps rustls's error as the text of a context only.
 fn is_about_certificate(error: &Error) -> bool {
-    let told = |error: &Error| {
-        let context = error.context.as_ref();
-        context.is_some_and(|text| text.as_str().contains("invalid peer certificate"))
+    let told = |text: &str| text.contains("invalid peer certificate");
+    contexts(error).any(told) || causes(error).any(is_certificate)
+}
+
+/// Whether the endpoint refused who we say we are.
+fn is_refusal(error: &Error) -> bool {
+    let told = |text: &str| {
+        let alert = text.split_once("received fatal alert: ");
+        let named =
+            |refusal: &AlertDescription, word: &str| word.starts_with(&format!("{refusal:?}"));
+        alert.is_some_and(|(_, word)| REFUSALS.iter().any(|refusal| named(refusal, word)))
     };
-    let inner = |cause: &(dyn StdError + 'static)| {
+    let seen = |cause: &(dyn StdError + 'static)| {
+        let alert = match cause.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::AlertReceived(alert)) => Some(alert),
+            _ => None,
+        };
+        alert.is_some_and(|alert| REFUSALS.contains(alert))
+    };
+    contexts(error).any(told) || causes(error).any(seen)
+}
+
+/// Alerts about a certificate (RFC 8446 §6.2).
+const REFUSALS: [AlertDescription; 8] = [
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+];
+
+/// pingora keeps the error of a handshake as the text of a context only.
+fn contexts(error: &Error) -> impl Iterator<Item = &str> {
+    let inner = causes(error).filter_map(|cause| {
         let boxed = cause.downcast_ref::<Box<Error>>().map(|error| &**error);
-        boxed
-            .or_else(|| cause.downcast_ref::<Error>())
-            .is_some_and(told)
-    };
-    told(error) || causes(error).any(|cause| inner(cause) || is_certificate(cause))
+        boxed.or_else(|| cause.downcast_ref::<Error>())
+    });
+    let errors = std::iter::once(error).chain(inner);
+    errors.filter_map(|error| error.context.as_ref().map(|text| text.as_str()))
 }
 
 fn is_certificate(cause: &(dyn StdError + 'static)) -> bool {

@@ -8,15 +8,16 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
+use rustls_pki_types::ServerName;
 
 use super::edits::{Edits, Fields};
 use super::exchange::{Exchange, Matched};
 use super::headers::{Forward, Hop, Instance, impostors};
 use super::request_id::X_REQUEST_ID;
 use super::target::Head;
-use crate::model::{self, HashOn, Protocol};
+use crate::model::{self, Protocol, split_port};
 use crate::table::{Service, authority};
-use crate::upstream::{self, Pick};
+use crate::upstream::Pick;
 
 /// Streams that one HTTP/2 connection to an endpoint carries at the same time.
 const H2_STREAMS_MAX: usize = 100;
@@ -25,13 +26,9 @@ const H2_STREAMS_MAX: usize = 100;
 pub(super) fn peer(x: &Exchange, idle: Duration) -> Option<HttpPeer> {
     let (service, pick) = (x.service()?, x.attempt.pick.as_ref()?);
     let spec = service.spec();
-    let tls = spec.protocol.is_tls();
-    let name = if tls {
-        server_name(service, pick)
-    } else {
-        String::new()
-    };
-    let mut peer = HttpPeer::new(pick.addr(), tls, name);
+    let terms = service.tls();
+    let name = terms.map(|_| server_name(x.matched.as_ref(), service, pick));
+    let mut peer = HttpPeer::new(pick.addr(), terms.is_some(), name.unwrap_or_default());
     // pingora's own idea of a connection's identity leaves out ALPN and more.
     peer.group_key = service.connection_key();
     let options = &mut peer.options;
@@ -40,10 +37,14 @@ pub(super) fn peer(x: &Exchange, idle: Duration) -> Option<HttpPeer> {
     options.read_timeout = Some(spec.read_timeout);
     options.write_timeout = Some(spec.write_timeout);
     options.idle_timeout = Some(idle);
-    options.verify_cert = spec.tls_verify;
-    options.verify_hostname = spec.tls_verify;
     options.max_h2_streams = H2_STREAMS_MAX;
     options.alpn = alpn(spec.protocol);
+    if let Some(terms) = terms {
+        options.verify_cert = terms.verifies();
+        options.verify_hostname = terms.verifies();
+        options.ca = terms.authorities().cloned();
+        peer.client_cert_key = terms.shown().cloned();
+    }
     Some(peer)
 }
 
@@ -61,20 +62,31 @@ fn alpn(protocol: Protocol) -> ALPN {
     }
 }
 
-fn server_name(service: &Service, pick: &Pick) -> String {
-    let spec = service.spec();
-    let configured = spec.tls_server_name.as_ref().map(model::Name::as_str);
-    let fixed = || {
-        service
-            .pool_entity()?
-            .as_kind::<model::Pool>()?
-            .host_header
-            .as_ref()
+/// The name asked for and checked: the one configured, else that of the Host that is sent, where it
+/// can be asked for.
+fn server_name(matched: Option<&Matched>, service: &Service, pick: &Pick) -> String {
+    let configured = service.spec().tls_server_name.as_ref();
+    let clients = || {
+        let preserved = matched.filter(|matched| matched.route.facts().preserve_host);
+        let host = preserved?.host.as_ref()?;
+        host.to_str().ok()
     };
-    configured
-        .or_else(|| fixed().map(|host| host.as_str().split(':').next().unwrap_or_default()))
-        .unwrap_or_else(|| pick.host())
+    let fixed = || {
+        let pool = service.pool_entity()?.as_kind::<model::Pool>()?;
+        pool.host_header.as_ref().map(model::Name::as_str)
+    };
+    let name = configured.map(model::Name::as_str);
+    let sent = name.or_else(clients).or_else(fixed).map(without_port);
+    let valid = sent.filter(|name| ServerName::try_from(*name).is_ok());
+    valid
+        .unwrap_or_else(|| without_port(pick.host()))
         .to_owned()
+}
+
+/// The host of `host:port`; an IPv6 address without its brackets, which no certificate has.
+fn without_port(host: &str) -> &str {
+    let host = split_port(host).map_or(host, |(host, _)| host);
+    host.trim_matches(['[', ']'])
 }
 
 /// What becomes of the client's header fields on the way to the endpoint.
@@ -191,45 +203,6 @@ fn client_host(client: Head<'_>) -> Option<HeaderValue> {
 fn endpoint_host(service: &Service, pick: &Pick) -> Option<HeaderValue> {
     let text = authority(pick.host(), pick.addr().port(), service.spec().protocol);
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
-}
-
-/// What consistent hashing spreads a request by; 0 where the pool does not hash.
-pub(super) fn key(x: &Exchange, service: &Service, head: Head<'_>, path: &[u8]) -> u64 {
-    let Some(on) = service.hash_on() else {
-        return 0;
-    };
-    let value = match on {
-        HashOn::ClientAddress => None,
-        HashOn::Header(name) => head
-            .headers
-            .get(&name.0)
-            .map(|value| value.as_bytes().to_vec()),
-        HashOn::Cookie(name) => cookie(head.headers, name.as_str()),
-        HashOn::Path => Some(path.to_vec()),
-        HashOn::Query(name) => query(head.uri.query().unwrap_or_default(), name.as_str()),
-    };
-    value.map_or_else(
-        || upstream::key(x.client.to_string().as_bytes()),
-        |value| upstream::key(&value),
-    )
-}
-
-fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
-    let fields = headers.get_all(COOKIE).iter();
-    let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
-    value_of(pairs.map(<[u8]>::trim_ascii), name)
-}
-
-fn query(query: &str, name: &str) -> Option<Vec<u8>> {
-    value_of(query.split('&').map(str::as_bytes), name)
-}
-
-fn value_of<'a>(mut pairs: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<Vec<u8>> {
-    pairs.find_map(|pair| {
-        pair.strip_prefix(name.as_bytes())?
-            .strip_prefix(b"=")
-            .map(<[u8]>::to_vec)
-    })
 }
 
 /// The body's length, where the client told it.

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 
 use super::connection::Role;
 use super::exchange::{Exchange, Matched};
-use super::headers::{Hop, Names, Scheme, Switch, Trust, request_hop_by_hop, switch};
+use super::headers::{Hop, Names, Scheme, Switch, Trust, X_FORWARDED_PROTO};
+use super::headers::{request_hop_by_hop, switch};
 use super::local::LocalService;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::{Arrival, Head, Target, path_and_query};
-use super::{Gateway, forward, record};
-use crate::model::HttpsRedirect;
+use super::{Gateway, forward, kong, record};
+use crate::model::{HttpsRedirect, Id};
 use crate::reply;
 use crate::reply::{HttpsBy, Reply};
 use crate::table::{Hit, Question, Service, Table};
+use crate::upstream::{Asked, Place};
 
 /// What the first look at a request decided.
 pub(super) enum Verdict {
@@ -95,10 +98,12 @@ impl Gateway {
         let Some(hit) = table.find(&question, &mut ()) else {
             return Err(no_route(&table, &question, x.role()));
         };
+        if !hit.route().facts().takes_all() {
+            admit(&hit, target, head, self.came_securely(head, x))?;
+        }
         let Some(service) = table.service(hit.route()) else {
             return Err(reply::no_service());
         };
-        no_plain_text(&hit, target, head.uri, x.is_secure())?;
         let matched = self.enter(&hit, service, target, head, checked, x);
         let declared = forward::declared_length(head.headers).unwrap_or(0);
         let limit = matched.body_bytes_max;
@@ -107,6 +112,15 @@ impl Gateway {
             Err(reply::payload_too_large())
         } else {
             Ok(())
+        }
+    }
+
+    /// Whether the client speaks TLS to us, or to a trusted proxy before us by its own account.
+    fn came_securely(&self, head: Head<'_>, x: &Exchange) -> bool {
+        let told = head.headers.get(X_FORWARDED_PROTO);
+        match told.filter(|_| self.hop(x).trust() == Trust::Trusted) {
+            Some(scheme) => scheme.as_bytes().eq_ignore_ascii_case(b"https"),
+            None => x.is_secure(),
         }
     }
 
@@ -136,7 +150,8 @@ impl Gateway {
             stripped,
             switch,
             connection_only,
-            key: forward::key(x, service, head, &target.path),
+            place: place(hit, service, target, head, x),
+            told: self.shared.kong_debug && kong::asks(head.headers),
             body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(),
         }
@@ -158,6 +173,27 @@ impl Gateway {
     }
 }
 
+/// Where the request belongs among the endpoints of a pool that hashes.
+fn place(
+    hit: &Hit<'_>,
+    service: &Service,
+    target: &Target<'_>,
+    head: Head<'_>,
+    x: &Exchange,
+) -> Place {
+    let Some(spread) = service.spread() else {
+        return Place::default();
+    };
+    let asked = Asked {
+        client: x.client,
+        headers: head.headers,
+        path: &target.path,
+        query: head.uri.query(),
+        captured: &|group| hit.captured(group, &target.path),
+    };
+    spread.place(&asked, || Id::random().to_string())
+}
+
 /// 404, or for clients of the *gateway* dialect 405 where another method would have matched.
 fn no_route(table: &Table, question: &Question<'_>, role: Role) -> Reply {
     let allowed = match role {
@@ -167,22 +203,50 @@ fn no_route(table: &Table, question: &Question<'_>, role: Role) -> Reply {
     allowed.map_or_else(reply::no_route, reply::method_not_allowed)
 }
 
-/// Sends clients that came in clear to HTTPS, where the route wants it.
+/// Whether the route takes what the client speaks (Kong's order).
 ///
 /// # Errors
-/// The reply that says so.
-pub fn no_plain_text(
+/// The reply that says what it must speak.
+pub fn admit(
     hit: &Hit<'_>,
     target: &Target<'_>,
-    uri: &Uri,
+    head: Head<'_>,
     secure: bool,
 ) -> Result<(), Reply> {
-    if secure || hit.route().facts().in_clear {
-        return Ok(());
+    let facts = hit.route().facts();
+    match facts.grpc_only {
+        true => admit_grpc(head, secure || facts.in_clear),
+        false if secure || facts.in_clear => Ok(()),
+        false => Err(https_required(hit, target, head.uri)),
     }
+}
+
+fn admit_grpc(head: Head<'_>, secured: bool) -> Result<(), Reply> {
+    if !is_grpc(head.headers) {
+        return Err(reply::grpc_required());
+    }
+    if head.version != Version::HTTP_2 {
+        return Err(reply::http2_required());
+    }
+    match secured {
+        true => Ok(()),
+        false => Err(reply::grpcs_required()),
+    }
+}
+
+/// By its media type, gRPC-Web's among them.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let grpc = b"application/grpc";
+    let media = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let start = media.and_then(|media| media.get(..grpc.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(grpc))
+}
+
+/// Sends a client that came in clear to HTTPS.
+fn https_required(hit: &Hit<'_>, target: &Target<'_>, uri: &Uri) -> Reply {
     let spec = hit.route().spec();
     let status = StatusCode::from_u16(spec.https_redirect_status.status()).ok();
-    Err(match (spec.https_redirect_status, status) {
+    match (spec.https_redirect_status, status) {
         (HttpsRedirect::UpgradeRequired, _) | (_, None) => reply::https_required(HttpsBy::Upgrade),
         (_, Some(status)) => reply::https_required(HttpsBy::Redirect {
             status,
@@ -193,5 +257,5 @@ pub fn no_plain_text(
             port: 443,
             path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
         }),
-    })
+    }
 }

@@ -27,6 +27,40 @@ pub(super) fn request(x: &Exchange, edits: &mut Edits) {
     }
 }
 
+const DEBUG: HeaderName = HeaderName::from_static("kong-debug");
+const ROUTE_ID: HeaderName = HeaderName::from_static("kong-route-id");
+const ROUTE_NAME: HeaderName = HeaderName::from_static("kong-route-name");
+const SERVICE_ID: HeaderName = HeaderName::from_static("kong-service-id");
+const SERVICE_NAME: HeaderName = HeaderName::from_static("kong-service-name");
+
+/// Whether a client asks who takes its request.
+pub(super) fn asks(headers: &HeaderMap) -> bool {
+    headers.get(DEBUG).is_some_and(|value| value == "1")
+}
+
+/// Tells a client that asked so which route and service took its request.
+pub(super) fn tell(x: &Exchange, mut put: impl FnMut(HeaderName, HeaderValue)) {
+    let Some(matched) = x.matched.as_ref().filter(|matched| matched.told) else {
+        return;
+    };
+    let (route, service) = (matched.route.entity(), matched.service.entity());
+    for (entity, id, name) in [
+        (route, ROUTE_ID, ROUTE_NAME),
+        (service, SERVICE_ID, SERVICE_NAME),
+    ] {
+        put(id, text(&entity.id.to_string()));
+        if let Some(called) = entity.spec.name() {
+            put(name, text(called));
+        }
+    }
+}
+
+/// Names hold no control characters, and may hold what is not ASCII.
+fn text(text: &str) -> HeaderValue {
+    let value = HeaderValue::from_bytes(text.as_bytes());
+    value.unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 /// On the way back to the client: who handled it, and how long each part took.
 pub(super) fn response(x: &Exchange, edits: &mut Edits) {
     let upstream = x.upstream_time().unwrap_or_default();

@@ -23,6 +23,7 @@ pub mod request_id;
 pub mod stats;
 pub mod target;
 pub mod trust;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,7 +40,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub use attempt::UpstreamLimits;
 pub use connection::Connection;
 pub use exchange::Exchange;
-pub use judge::no_plain_text;
+pub use judge::admit;
 pub use local::LocalService;
 
 use crate::reply;
@@ -70,6 +71,8 @@ pub struct Shared {
     pub gateway_traffic: bool,
     /// Whether traffic carries Kong's fields and hears Kong's words.
     pub kong_traffic: bool,
+    /// Whether clients may ask by `Kong-Debug` who took their request.
+    pub kong_debug: bool,
     pub totals: Totals,
     pub log: Option<AccessLog>,
 }
@@ -132,13 +135,14 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         reused: bool,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         _: std::os::unix::io::RawFd,
-        _: Option<&pingora::protocols::Digest>,
+        digest: Option<&pingora::protocols::Digest>,
         x: &mut Exchange,
     ) -> Result<()> {
         x.attempt.reused = reused;
-        Ok(())
+        let vouched = witness::vouch(x, peer, digest).await;
+        vouched.map_err(failure::error)
     }
 
     async fn upstream_request_filter(

@@ -367,7 +367,7 @@ impl Writer {
             let before = group.snapshot.get::<Listener>(at.id);
             match next.get::<Listener>(at.id) {
                 None => closed.push(at.id),
-                Some(listener) if before == Some(listener) => {}
+                Some(listener) if before.is_some_and(|before| listener.accepts_like(before)) => {}
                 Some(listener) => {
                     let bound = self.parts.sockets.reserve(at.id, listener);
                     let bound = bound.map_err(|why| Error::Bind { at: *at, why })?;

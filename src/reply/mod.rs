@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 
 pub use negotiate::{Format, negotiate};
 
@@ -73,7 +73,13 @@ kinds! {
     RequestTimeout REQUEST_TIMEOUT "request_timeout" Close "the request did not arrive in time";
     PayloadTooLarge PAYLOAD_TOO_LARGE "payload_too_large" Close "the request body is too large";
     UriTooLong URI_TOO_LONG "uri_too_long" Close "the request target is too long";
+    /// The media type of the request is not gRPC's.
+    GrpcRequired UNSUPPORTED_MEDIA_TYPE "grpc_required" Keep "this route takes gRPC calls only";
     HttpsRequired UPGRADE_REQUIRED "https_required" Keep "use HTTPS here";
+    /// A gRPC call that is not HTTP/2.
+    Http2Required UPGRADE_REQUIRED "http2_required" Keep "use HTTP/2 here";
+    /// A gRPC call in clear.
+    GrpcsRequired UPGRADE_REQUIRED "grpcs_required" Keep "use gRPC over TLS here";
     HeadTooLarge REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" Close
         "the request header is too large";
     Internal INTERNAL_SERVER_ERROR "internal" Close "an unexpected error occurred";
@@ -109,6 +115,8 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
     pub method: &'a Method,
+    /// gRPC is HTTP/2's: what calls itself so in another version hears HTTP.
+    pub version: Version,
     /// The request's: `Accept` and `Content-Type` are looked at.
     pub headers: &'a HeaderMap,
     pub shape: Shape,
@@ -175,6 +183,22 @@ pub fn https_required(by: HttpsBy<'_>) -> Reply {
 fn upgrade_required() -> Reply {
     let protocols = HeaderValue::from_static("TLS/1.2, HTTP/1.1");
     Reply::from(Kind::HttpsRequired).with_header(UPGRADE, protocols)
+}
+
+/// 415: only gRPC calls are taken.
+pub fn grpc_required() -> Reply {
+    Kind::GrpcRequired.into()
+}
+
+/// 426: gRPC needs HTTP/2.
+pub fn http2_required() -> Reply {
+    let protocols = HeaderValue::from_static("HTTP/2");
+    Reply::from(Kind::Http2Required).with_header(UPGRADE, protocols)
+}
+
+/// For a gRPC call in clear where only TLS is taken: the call is cancelled.
+pub fn grpcs_required() -> Reply {
+    Kind::GrpcsRequired.into()
 }
 
 /// `None` where the parts make no header value.
@@ -264,6 +288,9 @@ const fn kong_text(kind: Kind) -> Option<&'static str> {
         Kind::NoRoute => "no Route matched with those values",
         Kind::NoService => "no Service found with those values",
         Kind::HttpsRequired => "Please use HTTPS protocol",
+        Kind::GrpcRequired => "Non-gRPC request matched gRPC route",
+        Kind::Http2Required => "Please use HTTP2 protocol",
+        Kind::GrpcsRequired => "gRPC request matched gRPCs route",
         Kind::BadGateway | Kind::ConnectFailed => {
             "An invalid response was received from the upstream server"
         }
@@ -274,9 +301,9 @@ const fn kong_text(kind: Kind) -> Option<&'static str> {
         Kind::UriTooLong => "URI too long",
         Kind::Internal => "An unexpected error occurred",
         Kind::HeadTooLarge => "Request header or cookie too large",
-        Kind::BadRequest
-        | Kind::MethodNotAllowed
-        | Kind::RequestTimeout
+        Kind::BadRequest => "Bad request",
+        Kind::RequestTimeout => "Request timeout",
+        Kind::MethodNotAllowed
         | Kind::NotImplemented
         | Kind::Unavailable
         | Kind::VersionNotSupported
@@ -325,10 +352,11 @@ impl Reply {
     }
 
     /// The whole response. A `HEAD` gets the length and no body (RFC 9110 §9.3.2); a gRPC call gets
-    /// its status in the header, HTTP status 200 and no body (gRPC's "trailers-only").
+    /// its status in the header and no body (gRPC's "trailers-only"), with HTTP's status 200, or in
+    /// Kong's shape with the status that other requests get.
     pub fn render(&self, asker: &Asker<'_>) -> Response<Bytes> {
         let format = match asker.shape {
-            Shape::Native | Shape::Kong => negotiate(asker.headers),
+            Shape::Native | Shape::Kong => negotiate(asker.headers, asker.version),
             Shape::Gateway => Format::Detail,
         };
         match format {
@@ -356,9 +384,16 @@ impl Reply {
     }
 
     fn render_grpc(&self, format: Format, shape: Shape) -> Response<Bytes> {
-        let mut response = self.start(StatusCode::OK, format);
+        let status = match (shape, self.kind) {
+            (Shape::Kong, kind) if kind != Kind::GrpcsRequired => self.status(shape),
+            (Shape::Kong | Shape::Native | Shape::Gateway, _) => StatusCode::OK,
+        };
+        let mut response = self.start(status, format);
         let headers = response.headers_mut();
-        let code = grpc_code(self.status(shape));
+        let code = match self.kind {
+            Kind::GrpcsRequired => GRPC_CANCELLED,
+            _ => grpc_code(self.status(shape)),
+        };
         headers.insert(HeaderName::from_static("grpc-status"), code.into());
         let message = body::percent_encoded(self.message(shape));
         if let Ok(message) = HeaderValue::try_from(message) {
@@ -390,6 +425,9 @@ impl Reply {
     }
 }
 
+/// The call was given up (gRPC's `statuscodes`).
+const GRPC_CANCELLED: u16 = 1;
+
 /// What a gRPC client makes of an HTTP status (gRPC's `http-grpc-status-mapping`).
 pub const fn grpc_code(status: StatusCode) -> u16 {
     const UNKNOWN: u16 = 2;
@@ -416,6 +454,7 @@ mod tests {
     fn asker<'a>(method: &'a Method, headers: &'a HeaderMap, shape: Shape) -> Asker<'a> {
         Asker {
             method,
+            version: Version::HTTP_2,
             headers,
             shape,
             request_id: None,
@@ -523,6 +562,27 @@ mod tests {
         );
         assert!(!response.headers().contains_key(CONTENT_LENGTH));
         assert!(response.body().is_empty());
+    }
+
+    #[test]
+    fn a_grpc_call_hears_kong_s_status_and_one_that_is_not_http_2_hears_http() {
+        let grpc = (CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let headers = HeaderMap::from_iter([grpc]);
+        let asker = asker(&Method::POST, &headers, Shape::Kong);
+        for (reply, status, code) in [
+            (no_route(), 404, "12"),
+            (bad_gateway(), 502, "14"),
+            (grpcs_required(), 200, "1"),
+        ] {
+            let response = reply.render(&asker);
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()["grpc-status"], code);
+        }
+        let version = Version::HTTP_11;
+        let response = http2_required().render(&Asker { version, ..asker });
+        assert_eq!(response.status(), 426);
+        assert_eq!(response.headers()[UPGRADE], "HTTP/2");
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which format a client wants (RFC 9110 §12.5.1), without allocating.
 
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Version};
 
 /// What a reply's body is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,13 @@ impl Format {
     }
 }
 
-/// The format for a request: gRPC for a gRPC call, else what `Accept` likes best. Among equals the
+/// The format for a request: gRPC for a gRPC call, which is HTTP/2's, else what `Accept` likes best. Among equals the
 /// first named wins; a client that likes nothing we have gets JSON, as an error is better than 406.
-pub fn negotiate(headers: &HeaderMap) -> Format {
-    if let Some(format) = headers.get(CONTENT_TYPE).and_then(|v| grpc(v.as_bytes())) {
-        return format;
+pub fn negotiate(headers: &HeaderMap, version: Version) -> Format {
+    match headers.get(CONTENT_TYPE).and_then(|v| grpc(v.as_bytes())) {
+        Some(Format::Grpc) if version != Version::HTTP_2 => {}
+        Some(format) => return format,
+        None => {}
     }
     let mut best = (Format::Json, 0);
     let values = headers.get_all(ACCEPT).iter();
@@ -114,7 +116,7 @@ mod tests {
 
     fn accept(text: &str) -> Format {
         let value = HeaderValue::from_str(text).unwrap();
-        negotiate(&HeaderMap::from_iter([(ACCEPT, value)]))
+        negotiate(&HeaderMap::from_iter([(ACCEPT, value)]), Version::HTTP_11)
     }
 
     #[test]
@@ -149,7 +151,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(ACCEPT, HeaderValue::from_static("application/json;q=0.3"));
         headers.append(ACCEPT, HeaderValue::from_static("text/html;q=0.4"));
-        assert_eq!(negotiate(&headers), Format::Html);
+        assert_eq!(negotiate(&headers, Version::HTTP_11), Format::Html);
     }
 
     #[test]
@@ -164,7 +166,9 @@ mod tests {
         ] {
             let value = HeaderValue::from_static(text);
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
-            assert_eq!(negotiate(&headers), format, "{text}");
+            assert_eq!(negotiate(&headers, Version::HTTP_2), format, "{text}");
+            let plain = negotiate(&headers, Version::HTTP_11);
+            assert_ne!(plain, Format::Grpc, "{text}: gRPC is HTTP/2's");
         }
     }
 }

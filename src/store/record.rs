@@ -240,6 +240,7 @@ fn broken(error: serde_json::Error) -> Unreadable {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::PathBuf;
     use std::time::Duration;
 
@@ -247,8 +248,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        ActiveCheck, HashOn, HeaderMatch, ListenerProtocol, NamespaceRef, PathHandling, Protocol,
-        Secret,
+        ActiveCheck, CheckProtocol, HashOn, HeaderMatch, ListenerProtocol, NamespaceRef,
+        PassiveCheck, PathHandling, Protocol, Secret,
     };
 
     /// An entity of each kind with as many fields set as it has.
@@ -338,15 +339,26 @@ mod tests {
     }
 
     fn pool() -> Pool {
+        let headers = BTreeMap::from([("X-A".to_owned(), vec!["1".to_owned()])]);
         let active = ActiveCheck {
             host: Some("check.test".parse().unwrap()),
+            headers: headers.try_into().unwrap(),
+            tls_server_name: Some("tls.test".parse().unwrap()),
             healthy_interval: Duration::from_millis(1500),
             ..ActiveCheck::default()
         };
         Pool {
             namespace: namespace().name.into(),
             hash_on: HashOn::Header("x-key".to_owned().try_into().unwrap()),
+            hash_fallback: HashOn::Cookie("c".parse().unwrap()),
+            hash_cookie_path: Some("/c".into()),
+            slots: Some(100),
             active: Some(active),
+            passive: Some(PassiveCheck {
+                protocol: CheckProtocol::Tcp,
+                ..PassiveCheck::default()
+            }),
+            use_srv_name: true,
             healthy_percent_min: 30,
             host_header: Some("shop.test".parse().unwrap()),
             ..Pool::named("carts".parse().unwrap())
@@ -418,6 +430,7 @@ mod tests {
             port: 9000,
             protocol: ListenerProtocol::Https,
             proxy_protocol: true,
+            service: None,
         }
     }
 

@@ -7,7 +7,7 @@ use imbl::shared_ptr::DefaultSharedPtr;
 use rustls::ServerConfig;
 
 use super::slots::ById;
-use crate::model::{HostPattern, HostShape, Id, Kind, Snapshot, Sni};
+use crate::model::{HostShape, Id, Kind, ServerNames, Snapshot, Sni};
 
 type ByName =
     GenericHashMap<Box<str>, Arc<ServerConfig>, foldhash::fast::FixedState, DefaultSharedPtr>;
@@ -19,7 +19,9 @@ pub(super) struct Certs {
     exact: ByName,
     leading: ByName,
     trailing: ByName,
-    /// For a client that names no server, or one that nobody knows.
+    /// For a client whom no name was found for.
+    any: Option<Arc<ServerConfig>>,
+    /// The gateway's own.
     default: Option<Arc<ServerConfig>>,
 }
 
@@ -31,12 +33,14 @@ impl Certs {
         }
     }
 
-    /// Exact name, then `*.rest` from the longest, then `first.*` from the longest, then the default
-    /// (Kong's order).
+    /// Exact name, then `*.rest` from the longest, then `first.*` from the longest, then `*`, then the
+    /// default (Kong's order).
     pub(super) fn find(&self, name: Option<&str>) -> Option<&Arc<ServerConfig>> {
-        let Some(name) = name else {
-            return self.default.as_ref();
-        };
+        let named = name.and_then(|name| self.named(name));
+        named.or(self.any.as_ref()).or(self.default.as_ref())
+    }
+
+    fn named(&self, name: &str) -> Option<&Arc<ServerConfig>> {
         let leading = || {
             let behind = name
                 .match_indices('.')
@@ -53,11 +57,7 @@ impl Certs {
                 .filter(|part| part.len() < name.len())
                 .find_map(|part| self.trailing.get(part))
         };
-        self.exact
-            .get(name)
-            .or_else(leading)
-            .or_else(trailing)
-            .or(self.default.as_ref())
+        self.exact.get(name).or_else(leading).or_else(trailing)
     }
 
     pub(super) fn put(&mut self, certificate: Id, config: Arc<ServerConfig>) {
@@ -70,7 +70,7 @@ impl Certs {
 
     /// Reads every server name anew; a name whose certificate did not compile gets none.
     pub(super) fn name_all(&mut self, snapshot: &Snapshot) {
-        (self.exact, self.leading, self.trailing) = Default::default();
+        (self.exact, self.leading, self.trailing, self.any) = Default::default();
         for entity in snapshot.list(Kind::Sni, None) {
             let Some(sni) = entity.as_kind::<Sni>() else {
                 continue;
@@ -78,13 +78,18 @@ impl Certs {
             let Some(config) = self.configs.get(&sni.certificate).cloned() else {
                 continue;
             };
-            self.names(&sni.name)
-                .insert(sni.name.literal().into(), config);
+            match &sni.name {
+                ServerNames::Any => self.any = Some(config),
+                ServerNames::Like(name) => {
+                    let like = self.like(name.shape());
+                    like.insert(name.literal().into(), config);
+                }
+            }
         }
     }
 
-    const fn names(&mut self, name: &HostPattern) -> &mut ByName {
-        match name.shape() {
+    const fn like(&mut self, shape: HostShape) -> &mut ByName {
+        match shape {
             HostShape::Exact => &mut self.exact,
             HostShape::Leading => &mut self.leading,
             HostShape::Trailing => &mut self.trailing,

@@ -1,19 +1,22 @@
 //! From a snapshot to a table. The only constructor of tables, and the validation of snapshots: what
 //! does not compile is a problem, and all of them are told together.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 
 use super::certs::Certs;
+use super::l4::StreamRoute;
 use super::route::{Listed, Route};
-use super::service::{Backend, Builder};
+use super::service::{Backend, Builder, Secured};
 use super::{Names, Table};
 use crate::model;
-use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, NamespaceRef, Snapshot};
+use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, Listener};
+use crate::model::{NamespaceRef, Snapshot};
 use crate::tls;
-use crate::tls::Sessions;
+use crate::tls::{Sessions, Trust};
 use crate::upstream::{Endpoints, Resolved};
 
 /// One reason why a snapshot does not compile.
@@ -28,6 +31,7 @@ pub struct Problem {
 pub struct Compiler {
     live: Endpoints,
     sessions: Sessions,
+    secured: Secured,
     default_tls: Option<Arc<ServerConfig>>,
 }
 
@@ -47,8 +51,16 @@ impl Compiler {
         Self {
             live,
             sessions,
+            secured: Secured::default(),
             default_tls,
         }
+    }
+
+    /// Has endpoints believed as `trust` says where services leave it open.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.secured.trust = trust;
+        self
     }
 
     /// A table of everything; entities with problems are left out of it.
@@ -80,6 +92,7 @@ impl Compiler {
             snapshot,
             resolved,
             live: &self.live,
+            secured: &self.secured,
         };
         let mut work = Work {
             compiler: self,
@@ -89,7 +102,10 @@ impl Compiler {
         };
         work.pools(touched);
         work.services(touched);
+        work.secured(touched);
         work.routes(touched);
+        work.stream_routes(touched);
+        work.listeners(touched);
         work.certificates(touched);
         (work.table, work.problems)
     }
@@ -233,11 +249,45 @@ impl Work<'_> {
             let pool = own.or_else(|| qualified(snapshot, namespace, host))?;
             pools.get(&pool.id).cloned()
         };
-        let service = self.builder.service(entity, spec, pool_of);
-        self.table
-            .names
-            .remember(&service.backend.names, self.builder.resolved);
-        self.table.services.put(id, Arc::new(service));
+        match self.builder.service(entity, spec, pool_of) {
+            Ok(service) => {
+                self.table
+                    .names
+                    .remember(&service.backend.names, self.builder.resolved);
+                self.table.services.put(id, Arc::new(service));
+            }
+            Err(invalid) => {
+                // Not on other terms than it asks for.
+                self.table.services.remove(id);
+                self.problems.push(Problem {
+                    at: entity.at(),
+                    invalid,
+                });
+            }
+        }
+    }
+
+    /// Services that mention a certificate or an authority that changed, themselves or by their pool.
+    fn secured(&mut self, touched: &[EntityRef]) {
+        let snapshot = self.builder.snapshot;
+        let changed = |at: &&EntityRef| matches!(at.kind, Kind::Certificate | Kind::CaCertificate);
+        let mut services: Vec<Id> = Vec::new();
+        for at in touched.iter().filter(changed) {
+            let direct = snapshot.mentioning(at.id, Kind::Service);
+            services.extend(direct.map(|service| service.id));
+            let pools = snapshot.mentioning(at.id, Kind::Pool);
+            let pools = pools.filter_map(|pool| pool.as_kind::<model::Pool>());
+            services.extend(
+                pools.flat_map(|pool| snapshot.services_at(&pool.namespace, pool.name.as_str())),
+            );
+        }
+        let compiled = touched.iter().filter(|at| at.kind == Kind::Service);
+        let mut compiled: HashSet<Id> = compiled.map(|at| at.id).collect();
+        for id in services {
+            if compiled.insert(id) {
+                self.service(id);
+            }
+        }
     }
 
     fn routes(&mut self, touched: &[EntityRef]) {
@@ -262,11 +312,7 @@ impl Work<'_> {
         if !spec.is_http() {
             return Ok(());
         }
-        let slot = spec.service.map(|id| {
-            let slot = self.table.services.number(id);
-            slot.ok_or_else(|| Invalid::new("service", format!("service {id} does not exist")))
-        });
-        let slot = slot.transpose()?;
+        let slot = spec.service.map(|id| self.slot(id)).transpose()?;
         let service = slot.and_then(|slot| self.table.services.get(slot));
         if service.is_some_and(|service| !service.spec().protocol.is_http()) {
             return Err(Invalid::new(
@@ -278,6 +324,53 @@ impl Work<'_> {
         self.table.router.insert(&route)?;
         self.table.routes.insert(Listed(route));
         Ok(())
+    }
+
+    fn stream_routes(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::Route) {
+            let before = self.table.streams.remove(at.id);
+            let Some(entity) = self.builder.snapshot.entity(at.kind, at.id) else {
+                continue;
+            };
+            if let Err(invalid) = self.stream_route(entity, before.as_deref()) {
+                self.problems.push(Problem { at: *at, invalid });
+            }
+        }
+    }
+
+    fn stream_route(
+        &mut self,
+        entity: &Arc<Entity>,
+        before: Option<&StreamRoute>,
+    ) -> Result<(), Invalid> {
+        let spec = entity.as_kind::<model::Route>();
+        let Some(spec) = spec.filter(|spec| spec.is_stream()) else {
+            return Ok(());
+        };
+        let slot = spec.service.map(|id| self.slot(id)).transpose()?;
+        let route = Arc::new(StreamRoute::compile(entity, spec, slot, before)?);
+        self.table.streams.insert(&route);
+        Ok(())
+    }
+
+    /// Where a service stands that a route or a listener mentions.
+    fn slot(&self, service: Id) -> Result<u32, Invalid> {
+        let slot = self.table.services.number(service);
+        slot.ok_or_else(|| Invalid::new("service", format!("service {service} does not exist")))
+    }
+
+    fn listeners(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::Listener) {
+            let listener = self.builder.snapshot.get::<Listener>(at.id);
+            let Some(service) = listener.and_then(|listener| listener.service) else {
+                self.table.streams.unbind(at.id);
+                continue;
+            };
+            match self.slot(service) {
+                Ok(slot) => self.table.streams.bind(at.id, slot),
+                Err(invalid) => self.problems.push(Problem { at: *at, invalid }),
+            }
+        }
     }
 
     fn certificates(&mut self, touched: &[EntityRef]) {

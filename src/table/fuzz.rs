@@ -1,10 +1,13 @@
 //! Fuzzing: the index against the oracle, and the promises of the path normaliser.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 
+use super::l4;
+use super::l4::{ServerName, StreamFacts, StreamRoute, Streams};
 use super::route::{Question, Route};
 use super::router::Router;
 use super::{escape, normalize, oracle};
@@ -133,6 +136,82 @@ pub fn find(bytes: &[u8]) {
     }
 }
 
+const IPS: &[&str] = &["10.0.0.1", "10.0.0.2", "10.1.0.1", "::1", "2001:db8::1"];
+const NETWORKS: &[&str] = &["10.0.0.0/8", "10.0.0.1/31", "0.0.0.0/0", "2001:db8::/32"];
+const STREAMS: &[&str] = &["tcp", "tls", "tls_passthrough", "udp"];
+
+fn some_end(choices: &mut Choices<'_>) -> Value {
+    let ip = match choices.below(4) {
+        0 => Value::Null,
+        1 => choices.one(NETWORKS).into(),
+        _ => choices.one(IPS).into(),
+    };
+    json!({"ip": ip, "port": choices.one(&[None, Some(1), Some(2)])})
+}
+
+fn some_stream_route(choices: &mut Choices<'_>, number: usize) -> Option<Arc<Entity>> {
+    let mut ends = || -> Vec<_> { (0..choices.below(3)).map(|_| some_end(choices)).collect() };
+    let stream = json!({"sources": ends(), "destinations": ends()});
+    let document = json!({
+        "id": Id::derived(&number.to_string()),
+        "created_at": 1 + choices.below(3),
+        "protocols": [choices.one(STREAMS), choices.one(STREAMS)],
+        "snis": choices.some(&["a.b", "*.b", "a.*", "c.a.b"], 2),
+        "priority": choices.below(2),
+        "stream": stream,
+    });
+    let Value::Object(document) = document else {
+        return None;
+    };
+    Entity::read(Kind::Route, document).ok().map(Arc::new)
+}
+
+fn ask_streams(choices: &mut Choices<'_>, streams: &Streams, listed: &[Arc<Entity>]) {
+    let mut end = || {
+        let ip: IpAddr = choices.one(IPS).parse().expect("an address");
+        SocketAddr::new(ip, choices.one(&[1, 2, 3]))
+    };
+    let (client, local) = (end(), end());
+    let name = choices.one(&[Some("a.b"), Some("x.b"), Some("c.a.b"), Some("a.x"), None]);
+    let facts = StreamFacts {
+        listener: None,
+        client,
+        local,
+        tls: (choices.below(3) > 0).then_some(ServerName(name)),
+    };
+    let found = streams.best(&facts, |_| true);
+    let wanted = l4::oracle::find(listed.iter().map(|entity| &**entity), &facts);
+    assert_eq!(found.map(|route| route.entity().id), wanted, "{facts:?}");
+}
+
+/// Stream routes and connections; panics where the index and the oracle find different routes,
+/// before or after some routes are removed.
+pub fn find_stream(bytes: &[u8]) {
+    let mut choices = Choices::new(bytes);
+    let (mut streams, mut listed) = (Streams::default(), Vec::new());
+    for number in 0..choices.below(ROUTES_MAX) {
+        let Some(entity) = some_stream_route(&mut choices, number) else {
+            continue;
+        };
+        let compiled = StreamRoute::compile(&entity, spec(&entity), None, None);
+        streams.insert(&Arc::new(compiled.expect("only addresses can be wrong")));
+        listed.push(entity);
+    }
+    for _ in 0..REQUESTS {
+        ask_streams(&mut choices, &streams, &listed);
+    }
+    listed.retain(|entity| {
+        let stays = choices.below(2) == 0;
+        if !stays {
+            streams.remove(entity.id);
+        }
+        stays
+    });
+    for _ in 0..REQUESTS {
+        ask_streams(&mut choices, &streams, &listed);
+    }
+}
+
 /// A path; panics where its normal form breaks a promise.
 pub fn normal_form(bytes: &[u8]) {
     let path = [b"/", bytes].concat();
@@ -163,6 +242,13 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..600),
         ) {
             super::find(&bytes);
+        }
+
+        #[test]
+        fn the_index_of_streams_finds_what_its_oracle_finds(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            super::find_stream(&bytes);
         }
 
         #[test]

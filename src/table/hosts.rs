@@ -5,17 +5,22 @@ use std::sync::Arc;
 use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
 
+use smallvec::SmallVec;
+
 use super::paths::Node;
 use super::route::Entry;
 use crate::model::{HostPattern, HostShape, Id};
 
 /// A fixed seed: keys come from the operator only, and every node builds the same table.
-type ByName = GenericHashMap<Box<str>, Arc<Node>, foldhash::fast::FixedState, DefaultSharedPtr>;
+type ByName = GenericHashMap<Literal, Arc<Node>, foldhash::fast::FixedState, DefaultSharedPtr>;
+
+/// The literal part of a host. Most are short, and then stand in the map.
+type Literal = SmallVec<[u8; 24]>;
 
 /// The paths of every host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hosts {
-    any: Arc<Node>,
+    any: Node,
     exact: ByName,
     /// By `.suffix`.
     leading: ByName,
@@ -27,7 +32,7 @@ impl Hosts {
     /// Shows the paths of every pattern that `host` fits: itself, its wildcards, and any host.
     #[inline]
     pub(super) fn each<'t>(&'t self, host: &str, mut visit: impl FnMut(&'t Node)) {
-        if let Some(paths) = self.exact.get(host) {
+        if let Some(paths) = self.exact.get(host.as_bytes()) {
             visit(paths);
         }
         if !self.leading.is_empty() || !self.trailing.is_empty() {
@@ -41,14 +46,14 @@ impl Hosts {
             let (before, behind) = (host.get(..=dot), host.get(dot..));
             if let Some(paths) = behind
                 .filter(|_| dot > 0)
-                .and_then(|part| self.leading.get(part))
+                .and_then(|part| self.leading.get(part.as_bytes()))
             {
                 visit(paths);
             }
             let open = dot + 1 < host.len();
             if let Some(paths) = before
                 .filter(|_| open)
-                .and_then(|part| self.trailing.get(part))
+                .and_then(|part| self.trailing.get(part.as_bytes()))
             {
                 visit(paths);
             }
@@ -60,12 +65,13 @@ impl Hosts {
             None => self.any.insert(key, entry),
             Some(host) => {
                 let names = self.names(host.shape());
-                if let Some(paths) = names.get_mut(host.literal()) {
-                    paths.insert(key, entry);
+                let literal = host.literal().as_bytes();
+                if let Some(paths) = names.get_mut(literal) {
+                    Arc::make_mut(paths).insert(key, entry);
                 } else {
-                    let mut paths = Arc::new(Node::default());
+                    let mut paths = Node::default();
                     paths.insert(key, entry);
-                    names.insert(host.literal().into(), paths);
+                    names.insert(literal.into(), Arc::new(paths));
                 }
             }
         }
@@ -76,12 +82,13 @@ impl Hosts {
             return self.any.remove(key, route);
         };
         let names = self.names(host.shape());
-        let Some(paths) = names.get_mut(host.literal()) else {
+        let literal = host.literal().as_bytes();
+        let Some(paths) = names.get_mut(literal) else {
             return;
         };
-        paths.remove(key, route);
+        Arc::make_mut(paths).remove(key, route);
         if paths.is_empty() {
-            names.remove(host.literal());
+            names.remove(literal);
         }
     }
 

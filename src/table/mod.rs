@@ -9,6 +9,7 @@ mod compile;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod hosts;
+mod l4;
 mod normalize;
 pub mod oracle;
 mod paths;
@@ -26,16 +27,18 @@ use imbl::{OrdMap, OrdSet};
 use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
+pub use l4::{ServerName, StreamFacts, StreamHit, StreamRoute};
 pub use normalize::{escape, normalize};
 use route::Listed;
 pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
 
-use crate::metrics::{RouteLabels, RouteStats};
+use crate::metrics::{RouteLabels, RouteStats, SessionStats};
 use crate::model::{Entity, Id, Revision};
 use crate::upstream::{Pool, Resolved};
 use certs::Certs;
+use l4::Streams;
 use router::Router;
 use service::Backend;
 use slots::{ById, Slots};
@@ -46,6 +49,7 @@ pub struct Table {
     revision: Revision,
     router: Router,
     routes: OrdSet<Listed>,
+    streams: Streams,
     services: Slots<Arc<Service>>,
     pools: ById<Backend>,
     /// Which pool an endpoint is in.
@@ -93,6 +97,11 @@ impl Table {
         self.router.find(question, enabled, trial)
     }
 
+    /// Where a connection of bytes goes: to the service of its listener, else by the best route.
+    pub fn find_stream(&self, facts: &StreamFacts<'_>) -> Option<StreamHit<'_>> {
+        self.streams.find(facts, |slot| self.services.get(slot))
+    }
+
     /// The service a route goes to.
     #[inline]
     pub fn service(&self, route: &Route) -> Option<&Arc<Service>> {
@@ -120,6 +129,16 @@ impl Table {
     pub fn busy_routes(&self) -> impl Iterator<Item = (RouteLabels, RouteStats)> {
         let busy = self.routes().filter(|route| route.stats.is_busy());
         busy.map(|route| (self.labels(route), route.stats.carry()))
+    }
+
+    /// The same of every stream route, and of every listener that names its service, which has seen a
+    /// session.
+    pub fn busy_streams(&self) -> Vec<(RouteLabels, SessionStats)> {
+        let label = |slot| {
+            let service = self.services.get(slot);
+            service.map_or_else(Box::default, |service| service.entity().label().into())
+        };
+        self.streams.busy(label).collect()
     }
 
     fn labels(&self, route: &Route) -> RouteLabels {

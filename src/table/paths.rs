@@ -5,10 +5,12 @@
 //! A prefix path stands at its own text, an exact path likewise, a regex at the literal that every
 //! match of it begins with. Looking a path up visits the nodes along it: as many as the path is
 //! deep, however many routes there are. With many routes each node on the way is memory that no cache
-//! holds, so the last levels are not nodes but buckets: keys side by side, compared one by one.
+//! holds, so a node stands in its parent's array, and the last levels are buckets: keys side by side,
+//! compared one by one.
 
 use std::sync::Arc;
 
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::route::Entry;
@@ -28,8 +30,8 @@ pub(super) enum Node {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bucket {
     /// The key of each entry, behind its length in two bytes.
-    keys: Box<[u8]>,
-    entries: Box<[Entry]>,
+    keys: Arc<[u8]>,
+    entries: Arc<[Entry]>,
 }
 
 /// Many entries, told apart by their next byte.
@@ -45,9 +47,14 @@ pub(super) struct Fork {
 /// Most labels are short, and then stand in their node.
 type Label = SmallVec<[u8; 16]>;
 
-/// The ways on from a fork: each next byte, sorted, and what stands behind it.
+/// The ways on from a fork.
 #[derive(Clone, Debug, Default)]
-struct Branch(Box<[(u8, Arc<Node>)]>);
+struct Branch {
+    /// The next byte of each, sorted.
+    bytes: SmallVec<[u8; 16]>,
+    /// What stands behind it.
+    nodes: Arc<[Node]>,
+}
 
 impl Default for Node {
     fn default() -> Self {
@@ -59,7 +66,7 @@ impl Node {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Bucket(bucket) => bucket.entries.is_empty(),
-            Self::Fork(fork) => fork.branch.0.is_empty() && fork.entries.is_empty(),
+            Self::Fork(fork) => fork.branch.nodes.is_empty() && fork.entries.is_empty(),
         }
     }
 
@@ -88,31 +95,29 @@ impl Node {
         }
     }
 
-    /// Adds an entry at `key`. Nodes that another table shares are copied, the others changed.
-    pub(super) fn insert(self: &mut Arc<Self>, key: &[u8], entry: Entry) {
-        let node = Arc::make_mut(self);
-        match node {
+    /// Adds an entry at `key`. What another table shares is copied, the rest changed.
+    pub(super) fn insert(&mut self, key: &[u8], entry: Entry) {
+        match self {
             Self::Bucket(bucket) if bucket.entries.len() < BUCKET_MAX => bucket.insert(key, entry),
             Self::Bucket(bucket) => {
                 let mut fork = bucket.burst();
                 fork.insert(key, entry);
-                *node = Self::Fork(fork);
+                *self = Self::Fork(fork);
             }
             Self::Fork(fork) => fork.insert(key, entry),
         }
     }
 
     /// Takes out the entries of `route` at `key`, and the nodes that this leaves without use.
-    pub(super) fn remove(self: &mut Arc<Self>, key: &[u8], route: Id) {
-        let node = Arc::make_mut(self);
-        match node {
+    pub(super) fn remove(&mut self, key: &[u8], route: Id) {
+        match self {
             Self::Bucket(bucket) => {
-                bucket.retain(|at, entry| at != key || entry.route.id() != route)
+                bucket.retain(|at, entry| at != key || entry.route.id() != route);
             }
             Self::Fork(fork) => {
                 fork.remove(key, route);
                 if let Some(simpler) = fork.simplified() {
-                    *node = simpler;
+                    *self = simpler;
                 }
             }
         }
@@ -134,7 +139,7 @@ impl Bucket {
     #[inline]
     fn each<'t>(&'t self, rest: &[u8], mut visit: impl FnMut(&'t [Entry])) {
         let mut keys = &*self.keys;
-        for entry in &self.entries {
+        for entry in &*self.entries {
             let Some((key, behind)) = split_key(keys) else {
                 return;
             };
@@ -156,20 +161,22 @@ impl Bucket {
     }
 
     fn insert(&mut self, key: &[u8], entry: Entry) {
-        let mut keys = std::mem::take(&mut self.keys).into_vec();
+        let mut keys = self.keys.to_vec();
         push_key(&[key], &mut keys);
         self.keys = keys.into();
-        let mut entries = std::mem::take(&mut self.entries).into_vec();
-        entries.push(entry);
-        self.entries = entries.into();
+        self.entries = self.entries.iter().cloned().chain([entry]).collect();
     }
 
     fn retain(&mut self, keep: impl Fn(&[u8], &Entry) -> bool) {
-        let mut rest = Self::default();
+        let (mut keys, mut entries) = (Vec::new(), Vec::new());
         for (key, entry) in self.items().filter(|(key, entry)| keep(key, entry)) {
-            rest.insert(key, entry.clone());
+            push_key(&[key], &mut keys);
+            entries.push(entry.clone());
         }
-        *self = rest;
+        *self = Self {
+            keys: keys.into(),
+            entries: entries.into(),
+        };
     }
 
     fn burst(&self) -> Fork {
@@ -194,7 +201,7 @@ impl Bucket {
         }
         Self {
             keys: keys.into(),
-            entries: self.entries.clone(),
+            entries: Arc::clone(&self.entries),
         }
     }
 }
@@ -233,7 +240,7 @@ impl Fork {
         if let Some((next, behind)) = next.split_first() {
             let (next, behind) = (*next, behind.into());
             lower.label = behind;
-            self.branch = Branch([(next, Arc::new(Node::Fork(lower)))].into());
+            *self.branch.child_mut(next) = Node::Fork(lower);
         }
     }
 
@@ -262,7 +269,7 @@ impl Fork {
 
     /// What can stand here instead: a bucket for entries that all end here, or the only child.
     fn simplified(&self) -> Option<Node> {
-        match (&*self.entries, &*self.branch.0) {
+        match (&*self.entries, &*self.branch.nodes) {
             (entries, []) if entries.len() <= BUCKET_MAX => {
                 let mut bucket = Bucket::default();
                 for entry in entries {
@@ -270,7 +277,7 @@ impl Fork {
                 }
                 Some(Node::Bucket(bucket))
             }
-            ([], [(next, only)]) => Some(only.behind(&[&*self.label, &[*next]].concat())),
+            ([], [only]) => Some(only.behind(&[&*self.label, &*self.branch.bytes].concat())),
             _ => None,
         }
     }
@@ -279,36 +286,36 @@ impl Fork {
 impl Branch {
     #[inline]
     fn child(&self, next: u8) -> Option<&Node> {
-        let at = self.place(next).ok()?;
-        self.0.get(at).map(|(_, child)| &**child)
-    }
-
-    /// The place of the child behind `next`, else the place where it belongs.
-    #[inline]
-    fn place(&self, next: u8) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&next, |(byte, _)| *byte)
+        self.nodes.get(memchr(next, &self.bytes)?)
     }
 
     /// The child behind `next`, made if there is none.
-    fn child_mut(&mut self, next: u8) -> &mut Arc<Node> {
-        let at = self.place(next).unwrap_or_else(|at| {
-            let mut children = std::mem::take(&mut self.0).into_vec();
-            children.insert(at, (next, Arc::default()));
-            self.0 = children.into();
+    fn child_mut(&mut self, next: u8) -> &mut Node {
+        let at = self.bytes.binary_search(&next).unwrap_or_else(|at| {
+            self.bytes.insert(at, next);
+            let mut nodes = self.nodes.to_vec();
+            nodes.insert(at, Node::default());
+            self.nodes = nodes.into();
             at
         });
-        let child = self.0.get_mut(at);
-        &mut child.expect("found or made there").1
+        let child = Arc::make_mut(&mut self.nodes).get_mut(at);
+        child.expect("found or made there")
     }
 
     fn remove(&mut self, next: u8, behind: &[u8], route: Id) {
-        let Ok(at) = self.place(next) else { return };
-        let mut children = std::mem::take(&mut self.0).into_vec();
-        if let Some((_, child)) = children.get_mut(at) {
-            child.remove(behind, route);
+        let Ok(at) = self.bytes.binary_search(&next) else {
+            return;
+        };
+        let Some(child) = Arc::make_mut(&mut self.nodes).get_mut(at) else {
+            return;
+        };
+        child.remove(behind, route);
+        if child.is_empty() {
+            self.bytes.remove(at);
+            let mut nodes = self.nodes.to_vec();
+            nodes.remove(at);
+            self.nodes = nodes.into();
         }
-        children.retain(|(_, child)| !child.is_empty());
-        self.0 = children.into();
     }
 }
 
@@ -396,11 +403,11 @@ mod tests {
             paths in prop::collection::vec("[ab]{0,9}", 20),
         ) {
             let entries: Vec<Entry> = (0..).zip(&keys).map(|(at, _)| entry(at)).collect();
-            let mut full = Arc::new(Node::default());
+            let mut full = Node::default();
             for (key, entry) in keys.iter().zip(&entries) {
                 full.insert(key.as_bytes(), entry.clone());
             }
-            let mut less = Arc::clone(&full);
+            let mut less = full.clone();
             for ((key, entry), _) in keys.iter().zip(&entries).zip(&gone).filter(|(_, gone)| **gone) {
                 less.remove(key.as_bytes(), entry.route.id());
             }
@@ -420,15 +427,15 @@ mod tests {
     fn nodes_that_lose_their_use_are_given_up() {
         let keys: Vec<String> = (0..100).map(|n| format!("/svc{n}/api")).collect();
         let entries: Vec<Entry> = (0..100).map(entry).collect();
-        let mut node = Arc::new(Node::default());
+        let mut node = Node::default();
         for (key, entry) in keys.iter().zip(&entries) {
             node.insert(key.as_bytes(), entry.clone());
         }
-        assert!(matches!(*node, Node::Fork(_)));
+        assert!(matches!(node, Node::Fork(_)));
         for (key, entry) in keys.iter().zip(&entries).skip(1) {
             node.remove(key.as_bytes(), entry.route.id());
         }
-        assert!(matches!(*node, Node::Bucket(_)), "{node:?}");
+        assert!(matches!(node, Node::Bucket(_)), "{node:?}");
         assert_eq!(found(&node, "/svc0/api/x"), [0]);
     }
 

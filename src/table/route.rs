@@ -11,6 +11,7 @@ use super::rank::Rank;
 use crate::metrics::{InFlight, RouteStats};
 use crate::model;
 use crate::model::{Entity, HeaderTest, Id, PathHandling, RouteProtocol, Timestamp};
+use crate::upstream::Group;
 
 /// What of a request routes may ask about, in normal form.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,8 @@ pub struct Facts {
     pub preserve_host: bool,
     /// Whether clients may come in clear.
     pub in_clear: bool,
+    /// Whether only gRPC calls are taken.
+    pub grpc_only: bool,
     pub body_bytes_max: Option<u64>,
     handling: PathHandling,
     rewrites: bool,
@@ -70,12 +73,18 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether every client may come, whatever it speaks.
+    pub const fn takes_all(&self) -> bool {
+        self.in_clear && !self.grpc_only
+    }
+
     fn of(spec: &model::Route) -> Self {
-        let clear = [RouteProtocol::Http, RouteProtocol::Grpc];
+        let accepts = |any: [RouteProtocol; 2]| any.into_iter().any(|p| spec.accepts(p));
         Self {
             strip_path: spec.strip_path,
             preserve_host: spec.preserve_host,
-            in_clear: clear.into_iter().any(|protocol| spec.accepts(protocol)),
+            in_clear: accepts([RouteProtocol::Http, RouteProtocol::Grpc]),
+            grpc_only: !accepts([RouteProtocol::Http, RouteProtocol::Https]),
             body_bytes_max: spec.body_bytes_max,
             handling: spec.path_handling,
             rewrites: spec.rewrite.is_some(),
@@ -336,6 +345,19 @@ pub struct Hit<'t> {
 impl<'t> Hit<'t> {
     pub fn route(&self) -> &'t Arc<Route> {
         &self.entry.route
+    }
+
+    /// What a group of the route's regex took of the path.
+    pub fn captured<'p>(&self, group: &Group, path: &'p [u8]) -> Option<&'p [u8]> {
+        let PathTest::Regex(regex) = &self.entry.test else {
+            return None;
+        };
+        let groups = regex.captures(path)?;
+        let found = match group {
+            Group::Number(number) => groups.get(*number),
+            Group::Name(name) => groups.name(name),
+        };
+        found.map(|found| found.as_bytes())
     }
 
     /// The path to send: the route's `rewrite`, or stripping and joining with the service's `base`.

@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::live::Live;
 use crate::model;
-use crate::model::{Endpoint, Entity, HashOn, Id, Kind, Name, NamespaceRef, Snapshot};
-use crate::upstream::{Endpoints, Member, Policy, Pool, Resolved, is_name};
+use crate::model::{CaCertificate, Certificate, Endpoint, Entity, Id, Invalid, Kind, Name};
+use crate::model::{NamespaceRef, Snapshot};
+use crate::tls::{Fingerprint, Outgoing, Terms, Trust};
+use crate::upstream::is_name;
+use crate::upstream::{Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Unresolved};
 
 /// Endpoints ready for traffic, and the host names that they came from.
 #[derive(Clone, Debug)]
@@ -16,6 +20,8 @@ pub(super) struct Backend {
     pub(super) pool: Arc<Pool>,
     /// The pool's entity; `None` for a service's own host.
     entity: Option<Arc<Entity>>,
+    /// What requests are spread by, where the pool hashes them.
+    spread: Option<Arc<Spread>>,
     /// Names whose addresses are in it.
     pub(super) names: Arc<[Arc<str>]>,
 }
@@ -37,6 +43,8 @@ pub struct Service {
     pub(super) backend: Backend,
     /// What is sent as Host where the client's is not preserved and no endpoint has its own.
     host: Option<HeaderValue>,
+    /// On what terms it is spoken to by TLS; `None` where it is spoken to in clear.
+    tls: Option<Arc<Outgoing>>,
     connection_key: u64,
 }
 
@@ -76,9 +84,13 @@ impl Service {
     }
 
     /// What requests are spread by, where the pool hashes them.
-    pub fn hash_on(&self) -> Option<&HashOn> {
-        let pool = self.backend.entity.as_ref()?.as_kind::<model::Pool>()?;
-        (pool.algorithm == model::Algorithm::ConsistentHashing).then_some(&pool.hash_on)
+    pub fn spread(&self) -> Option<&Spread> {
+        self.backend.spread.as_deref()
+    }
+
+    /// On what terms its endpoints are spoken to by TLS; `None` in clear.
+    pub const fn tls(&self) -> Option<&Arc<Outgoing>> {
+        self.tls.as_ref()
     }
 
     /// Tells apart connections that may not serve each other's requests: everything about how one is
@@ -94,6 +106,15 @@ pub(super) struct Builder<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) resolved: &'a Resolved,
     pub(super) live: &'a Endpoints,
+    pub(super) secured: &'a Secured,
+}
+
+/// What all services' TLS terms are made with.
+#[derive(Default)]
+pub(super) struct Secured {
+    pub(super) trust: Trust,
+    /// Terms in use, so that services on the same ones share them.
+    terms: Live<Fingerprint, Outgoing>,
 }
 
 impl Builder<'_> {
@@ -104,47 +125,95 @@ impl Builder<'_> {
             let Some(endpoint) = member.as_kind::<Endpoint>().filter(|one| one.enabled) else {
                 continue;
             };
-            let host = endpoint.host.as_str();
-            gathered.add(
-                self.resolved,
-                Some(member.id),
-                host,
-                endpoint.port,
-                endpoint.weight,
-            );
+            let source = Source {
+                id: Some(member.id),
+                host: endpoint.host.as_str(),
+                port: endpoint.port,
+                weight: endpoint.weight,
+                use_srv_name: pool.use_srv_name,
+            };
+            gathered.add(self.resolved, source);
         }
         let policy = Policy {
-            unresolved: gathered.unresolved,
+            unresolved: &gathered.unresolved,
             ..Policy::of(entity.id, pool)
         };
         Backend {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: Some(Arc::clone(entity)),
+            spread: Spread::of(pool).map(Arc::new),
             names: gathered.names.into(),
         }
     }
 
     fn direct(&self, id: Id, service: &model::Service) -> Backend {
         let mut gathered = Gathered::default();
-        gathered.add(self.resolved, None, service.host.as_str(), service.port, 1);
+        let source = Source {
+            id: None,
+            host: service.host.as_str(),
+            port: service.port,
+            weight: 1,
+            use_srv_name: false,
+        };
+        gathered.add(self.resolved, source);
         let policy = Policy {
-            unresolved: gathered.unresolved,
+            unresolved: &gathered.unresolved,
             ..Policy::direct(id)
         };
         Backend {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: None,
+            spread: None,
             names: gathered.names.into(),
         }
     }
 
+    /// On what terms a service's endpoints are spoken to.
+    ///
+    /// # Errors
+    /// A certificate that it mentions cannot be used.
+    fn outgoing(
+        &self,
+        service: &model::Service,
+        backend: &Backend,
+    ) -> Result<Option<Arc<Outgoing>>, Invalid> {
+        if !service.protocol.is_tls() {
+            return Ok(None);
+        }
+        let pools = || backend.spec()?.client_certificate;
+        let shown = service.client_certificate.or_else(pools);
+        let authorities = service.ca_certificates.iter();
+        let authority = |id: &Id| {
+            let authority = self.snapshot.get::<CaCertificate>(*id);
+            authority
+                .map(|authority| &*authority.cert)
+                .ok_or_else(|| missing("ca_certificates", *id))
+        };
+        let certificate = |id: Id| {
+            let certificate = self.snapshot.get::<Certificate>(id);
+            certificate.ok_or_else(|| missing("client_certificate", id))
+        };
+        let terms = Terms {
+            verify: service.tls_verify,
+            depth: service.tls_verify_depth,
+            authorities: authorities.map(authority).collect::<Result<_, _>>()?,
+            shown: shown.map(certificate).transpose()?,
+        };
+        let outgoing = Outgoing::new(&terms, &self.secured.trust)?;
+        let fingerprint = *outgoing.fingerprint();
+        Ok(Some(self.secured.terms.state(fingerprint, || outgoing)))
+    }
+
     /// The service with the pool that its host names, or with its host's own addresses.
+    ///
+    /// # Errors
+    /// As [`Self::outgoing`].
     pub(super) fn service(
         &self,
         entity: &Arc<Entity>,
         service: &model::Service,
         pool_of: impl Fn(&NamespaceRef, &str) -> Option<Backend>,
-    ) -> Service {
+    ) -> Result<Service, Invalid> {
         let backend = pool_of(&service.namespace, service.host.as_str())
             .unwrap_or_else(|| self.direct(entity.id, service));
         let fixed = backend.entity.as_ref().map(|pool| {
@@ -162,14 +231,21 @@ impl Builder<'_> {
         let host = fixed
             .unwrap_or_else(own)
             .and_then(|text| HeaderValue::from_str(&text).ok());
-        let connection_key = connection_key(service);
-        Service {
+        let tls = self.outgoing(service, &backend)?;
+        let connection_key = connection_key(service, tls.as_deref());
+        Ok(Service {
             entity: Arc::clone(entity),
             backend,
             host,
+            tls,
             connection_key,
-        }
+        })
     }
+}
+
+/// A record that an older version wrote may mention what is gone.
+fn missing(field: &'static str, id: Id) -> Invalid {
+    Invalid::new(field, format!("{id} does not exist"))
 }
 
 /// `host:port`, without the port where the protocol implies it.
@@ -187,10 +263,10 @@ pub fn authority(host: &str, port: u16, protocol: model::Protocol) -> String {
     }
 }
 
-fn connection_key(service: &model::Service) -> u64 {
+fn connection_key(service: &model::Service, tls: Option<&Outgoing>) -> u64 {
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();
     service.protocol.hash(&mut hasher);
-    service.tls_verify.hash(&mut hasher);
+    tls.map(Outgoing::fingerprint).hash(&mut hasher);
     service
         .tls_server_name
         .as_ref()
@@ -199,29 +275,61 @@ fn connection_key(service: &model::Service) -> u64 {
     hasher.finish()
 }
 
+/// A host that endpoints come from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    id: Option<Id>,
+    host: &'a str,
+    port: u16,
+    weight: u16,
+    /// Whether an SRV record's own name stands for the host's.
+    use_srv_name: bool,
+}
+
+impl Source<'_> {
+    /// A record of a service says port and weight itself.
+    fn member(&self, name: &Arc<str>, address: Address) -> Member {
+        let Address { ip, served } = address;
+        let (host, port, weight) = match served {
+            Some(served) if self.use_srv_name => (served.host, served.port, served.weight),
+            Some(served) => (Arc::clone(name), served.port, served.weight),
+            None => (Arc::clone(name), self.port, self.weight),
+        };
+        Member {
+            id: self.id,
+            host,
+            addr: SocketAddr::new(ip, port),
+            // Switched off is switched off.
+            weight: if self.weight == 0 { 0 } else { weight },
+        }
+    }
+}
+
 #[derive(Default)]
 struct Gathered {
     members: Vec<Member>,
     names: Vec<Arc<str>>,
-    unresolved: bool,
+    unresolved: Vec<Unresolved>,
 }
 
 impl Gathered {
-    fn add(&mut self, resolved: &Resolved, id: Option<Id>, host: &str, port: u16, weight: u16) {
-        let name: Arc<str> = host.into();
+    fn add(&mut self, resolved: &Resolved, source: Source<'_>) {
+        let name: Arc<str> = source.host.into();
         let before = self.members.len();
-        for addr in resolved.addresses(host) {
-            let (host, addr) = (Arc::clone(&name), SocketAddr::new(addr, port));
-            self.members.push(Member {
-                id,
-                host,
-                addr,
-                weight,
+        let addresses = resolved.addresses(source.host);
+        self.members
+            .extend(addresses.map(|address| source.member(&name, address)));
+        if !is_name(source.host) {
+            return;
+        }
+        if self.members.len() == before {
+            self.unresolved.push(Unresolved {
+                id: source.id,
+                host: Arc::clone(&name),
+                port: source.port,
+                weight: source.weight,
             });
         }
-        if is_name(host) {
-            self.unresolved |= self.members.len() == before;
-            self.names.push(name);
-        }
+        self.names.push(name);
     }
 }

@@ -1,5 +1,8 @@
-//! TLS as this gateway's listeners speak it: which versions, which certificate, how sessions resume.
+//! TLS as this gateway speaks it: at its listeners, which versions, which certificate and how sessions
+//! resume; towards endpoints, whom it believes and who it says it is ([`Outgoing`]).
 
+mod depth;
+mod outgoing;
 mod pem;
 
 use std::sync::Arc;
@@ -11,7 +14,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
-pub use pem::{CHAIN_BYTES_MAX, CHAIN_MAX, KEY_BYTES_MAX, certified};
+pub use depth::Depth;
+pub use outgoing::{Fingerprint, Outgoing, Terms, Trust};
+pub use pem::certified;
 
 use crate::model::{Certificate, Invalid, Secret};
 

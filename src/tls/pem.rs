@@ -4,23 +4,10 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls_pki_types::CertificateDer;
 
 use crate::model::{Invalid, Secret};
-
-/// The most bytes of a chain in PEM.
-pub const CHAIN_BYTES_MAX: usize = 256 << 10;
-
-/// The most certificates in a chain.
-pub const CHAIN_MAX: usize = 16;
-
-/// The most bytes of a key in PEM; an RSA key of 8192 bits has about 6 KiB.
-pub const KEY_BYTES_MAX: usize = 64 << 10;
-
-const ENCRYPTED: &str =
-    "the private key is encrypted; decrypt it with `openssl pkey -in key.pem -out plain.pem`";
+use crate::pem;
 
 /// What a TLS handshake needs: a certificate's chain and its key, which belong together.
 ///
@@ -31,89 +18,23 @@ pub fn certified(
     key: &Secret,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, Invalid> {
-    let chain = chain(cert)?;
-    let key = private_key(key.reveal())?;
-    let key = provider.key_provider.load_private_key(key).map_err(|_| {
-        wrong_key("it is damaged or of an unsupported kind; use RSA (2048 bits or more), ECDSA P-256 or P-384, or Ed25519")
-    })?;
+    let chain = pem::certificates(cert).map_err(|flaw| Invalid::new("cert", flaw))?;
+    let key = pem::signing_key(key.reveal(), provider).map_err(|flaw| Invalid::new("key", flaw))?;
     check_pair(&chain, &*key)?;
     Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
-fn wrong_chain(why: impl Into<String>) -> Invalid {
-    Invalid::new("cert", why)
-}
-
-fn wrong_key(why: &str) -> Invalid {
-    Invalid::new("key", format!("the private key cannot be used: {why}"))
-}
-
-/// The certificates of a chain, at least one, each well-formed.
-fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, Invalid> {
-    check_size("cert", pem, CHAIN_BYTES_MAX)?;
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let chain = parsed.map_err(|error| wrong_chain(format!("not PEM: {error}")))?;
-    if chain.is_empty() {
-        let why = "no certificate found; it begins with `-----BEGIN CERTIFICATE-----`";
-        return Err(wrong_chain(why));
-    }
-    if chain.len() > CHAIN_MAX {
-        let why = format!("{} certificates, at most {CHAIN_MAX}", chain.len());
-        return Err(wrong_chain(why));
-    }
-    for (n, der) in (1..).zip(&chain) {
-        let wrong = || wrong_chain(format!("certificate {n} of the chain is not X.509"));
-        parse(der).ok_or_else(wrong)?;
-    }
-    Ok(chain)
-}
-
-fn check_size(field: &'static str, pem: &str, bytes_max: usize) -> Result<(), Invalid> {
-    if pem.len() > bytes_max {
-        let why = format!("{} bytes, at most {bytes_max}", pem.len());
-        return Err(Invalid::new(field, why));
-    }
-    Ok(())
-}
-
-/// The certificate, where the bytes are one and nothing else.
-fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
-    let (rest, certificate) = X509Certificate::from_der(der).ok()?;
-    rest.is_empty().then_some(certificate)
-}
-
-/// The one private key: PKCS#8, PKCS#1 or SEC1.
-fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, Invalid> {
-    check_size("key", pem, KEY_BYTES_MAX)?;
-    if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || pem.contains("4,ENCRYPTED") {
-        return Err(Invalid::new("key", ENCRYPTED));
-    }
-    let mut keys = PrivateKeyDer::pem_slice_iter(pem.as_bytes());
-    let key = keys.next().ok_or_else(|| {
-        wrong_key("none found; it begins with `-----BEGIN PRIVATE KEY-----` (PKCS#8), `RSA` (PKCS#1) or `EC` (SEC1)")
-    })?;
-    // What the parser says may quote the text; a private key is not for messages.
-    let key = key.map_err(|_| wrong_key("it is not PEM"))?;
-    match keys.next() {
-        None => Ok(key),
-        Some(_) => Err(wrong_key(
-            "there are several; leave the one that belongs to the certificate",
-        )),
-    }
-}
-
 fn check_pair(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<(), Invalid> {
-    // Every key that ring loads knows its public half.
-    let Some(public) = key.public_key() else {
-        return Ok(());
-    };
-    let belongs = |der| parse(der).is_some_and(|it| it.tbs_certificate.subject_pki.raw == &*public);
-    match chain.iter().position(belongs) {
+    let public = pem::public_half(key).map_err(|flaw| Invalid::new("key", flaw))?;
+    match chain.iter().position(|der| pem::certifies(der, &public)) {
         Some(0) => Ok(()),
-        Some(n) => Err(wrong_chain(format!(
-            "the key belongs to certificate {} of the chain; put that one first, then its issuers",
-            n + 1
-        ))),
+        Some(n) => Err(Invalid::new(
+            "cert",
+            format!(
+                "the key belongs to certificate {} of the chain; put that one first, then its issuers",
+                n + 1
+            ),
+        )),
         None => Err(Invalid::new(
             "key",
             "the private key does not belong to the certificate; give the key it was issued for",
@@ -125,6 +46,7 @@ fn check_pair(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<(), 
 mod tests {
     use super::*;
     use crate::model::Secret;
+    use crate::pem::{CHAIN_BYTES_MAX, CHAIN_MAX};
     use crate::tls;
 
     const RSA: &str = include_str!("../../tests/fixtures/certificates/rsa.pem");

@@ -3,7 +3,9 @@
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
-use crate::model::{ActiveCheck, PassiveCheck, Thresholds};
+use http::HeaderMap;
+
+use crate::model::{ActiveCheck, CheckProtocol, Name, PassiveCheck, Thresholds};
 
 use super::health::{Report, Rules, Tally};
 
@@ -12,6 +14,8 @@ use super::health::{Report, Rules, Tally};
 pub enum Outcome {
     /// It answered with this status.
     Status(u16),
+    /// A connection came about, for a session of which nothing more can be told.
+    Connected,
     /// No connection came about: refused, unreachable, or TLS failed.
     ConnectFailed,
     /// The connection broke, or what came over it was no HTTP.
@@ -45,19 +49,32 @@ impl StatusSet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Judge {
     pub(super) rules: Rules,
+    /// `None`: whatever is answered is a success.
+    statuses: Option<Statuses>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Statuses {
     healthy: StatusSet,
     unhealthy: StatusSet,
 }
 
 impl Judge {
-    fn compile(thresholds: &Thresholds, ejection: Option<Duration>) -> Self {
+    fn compile(
+        thresholds: &Thresholds,
+        protocol: CheckProtocol,
+        ejection: Option<Duration>,
+    ) -> Self {
+        let statuses = || Statuses {
+            healthy: StatusSet::of(&thresholds.healthy_statuses),
+            unhealthy: StatusSet::of(&thresholds.unhealthy_statuses),
+        };
         Self {
             rules: Rules {
                 thresholds: Tally::from(thresholds),
                 ejection,
             },
-            healthy: StatusSet::of(&thresholds.healthy_statuses),
-            unhealthy: StatusSet::of(&thresholds.unhealthy_statuses),
+            statuses: (protocol != CheckProtocol::Tcp).then(statuses),
         }
     }
 
@@ -65,6 +82,7 @@ impl Judge {
     pub(super) fn report(&self, outcome: Outcome) -> Option<Report> {
         match outcome {
             Outcome::Status(status) => self.status(status),
+            Outcome::Connected => Some(Report::Success),
             Outcome::ConnectFailed | Outcome::Broken => Some(Report::TcpFailure),
             Outcome::TimedOut => Some(Report::Timeout),
         }
@@ -72,12 +90,13 @@ impl Judge {
 
     /// A status in both lists is a success, as in Kong.
     fn status(&self, status: u16) -> Option<Report> {
-        if self.healthy.contains(status) {
+        let Some(Statuses { healthy, unhealthy }) = &self.statuses else {
+            return Some(Report::Success);
+        };
+        if healthy.contains(status) {
             return Some(Report::Success);
         }
-        self.unhealthy
-            .contains(status)
-            .then_some(Report::HttpFailure)
+        unhealthy.contains(status).then_some(Report::HttpFailure)
     }
 }
 
@@ -85,6 +104,8 @@ impl Judge {
 #[derive(Clone, Debug)]
 pub(super) struct Active {
     pub(super) check: ActiveCheck,
+    /// What a check sends besides its own fields.
+    pub(super) headers: HeaderMap,
     pub(super) judge: Judge,
 }
 
@@ -101,26 +122,32 @@ impl Checks {
         Self {
             active: key.active.as_ref().map(|check| Active {
                 check: check.clone(),
-                judge: Judge::compile(&check.thresholds, ejection),
+                headers: headers(check),
+                judge: Judge::compile(&check.thresholds, check.protocol, ejection),
             }),
             passive: key
                 .passive
                 .as_ref()
-                .map(|check| Judge::compile(&check.thresholds, ejection)),
+                .map(|check| Judge::compile(&check.thresholds, check.protocol, ejection)),
         }
     }
 
-    /// Whether anything could ever make an endpoint unhealthy (Kong says `HEALTHCHECKS_OFF` else).
+    /// Whether anything could ever make an endpoint unhealthy.
     pub(super) fn is_on(&self) -> bool {
-        let probed = self.active.as_ref().is_some_and(|active| {
-            !active.check.healthy_interval.is_zero() || !active.check.unhealthy_interval.is_zero()
-        });
-        let watched = self
-            .passive
-            .as_ref()
-            .is_some_and(|judge| judge.rules.thresholds.counts_failures());
-        probed || watched
+        let probed = self.active.as_ref();
+        let watched = self.passive.as_ref();
+        probed.is_some_and(|active| active.check.is_on())
+            || watched.is_some_and(|judge| judge.rules.thresholds.counts_failures())
     }
+}
+
+/// One line for each value.
+fn headers(check: &ActiveCheck) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in check.headers.lines() {
+        headers.append(name, value);
+    }
+    headers
 }
 
 /// Check settings as a key: pools with equal settings share one [`Checks`].
@@ -138,10 +165,19 @@ impl Hash for ChecksKey {
 }
 
 impl ChecksKey {
-    pub(super) fn of(active: Option<&ActiveCheck>, passive: Option<&PassiveCheck>) -> Self {
+    /// `host` is what a check sends that names no Host of its own.
+    pub(super) fn of(
+        active: Option<&ActiveCheck>,
+        passive: Option<&PassiveCheck>,
+        host: Option<&Name>,
+    ) -> Self {
+        let mut active = active.cloned();
+        if let (Some(ActiveCheck { host: own, .. }), Some(host)) = (&mut active, host) {
+            own.get_or_insert_with(|| host.clone());
+        }
         Self {
-            fingerprint: fingerprint(active, passive),
-            active: active.cloned(),
+            fingerprint: fingerprint(active.as_ref(), passive),
+            active,
             passive: passive.cloned(),
         }
     }
@@ -171,10 +207,12 @@ fn fingerprint(active: Option<&ActiveCheck>, passive: Option<&PassiveCheck>) -> 
     }
     passive.is_some().hash(&mut hasher);
     if let Some(PassiveCheck {
+        protocol,
         thresholds,
         ejection,
     }) = passive
     {
+        protocol.hash(&mut hasher);
         hash_thresholds(thresholds, &mut hasher);
         ejection.hash(&mut hasher);
     }
@@ -187,14 +225,17 @@ fn hash_active(check: &ActiveCheck, hasher: &mut impl Hasher) {
         protocol,
         path,
         host,
+        headers,
         tls_verify,
+        tls_server_name,
         healthy_interval,
         unhealthy_interval,
         timeout,
         concurrency,
         thresholds,
     } = check;
-    (protocol, path, host, tls_verify).hash(hasher);
+    (protocol, path, host).hash(hasher);
+    (headers, tls_verify, tls_server_name).hash(hasher);
     (timeout, concurrency).hash(hasher);
     (healthy_interval, unhealthy_interval).hash(hasher);
     hash_thresholds(thresholds, hasher);

@@ -12,6 +12,7 @@ use crate::model::Id;
 use super::checks::{Checks, ChecksKey, Judge, Outcome};
 use super::hash;
 use super::health::{Health, Report, Rules, Standing, Tally};
+use super::latency::Latency;
 use super::presence::{Presence, Presences};
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
@@ -115,6 +116,8 @@ impl FailureCounts {
 pub(super) struct State {
     epoch: Instant,
     standing: AtomicU64,
+    /// Of pools that choose by it.
+    latency: AtomicU64,
     /// Attempts begun and ended; their difference is what is in flight.
     started: AtomicU64,
     finished: AtomicU64,
@@ -127,6 +130,7 @@ impl State {
         Self {
             epoch,
             standing: AtomicU64::new(Standing::CLEAR.word()),
+            latency: AtomicU64::new(Latency::UNKNOWN.word()),
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             failures: FailureCounts::default(),
@@ -160,6 +164,28 @@ impl State {
             .saturating_sub(finished)
     }
 
+    /// How fast it has answered of late, in seconds; `None` where it has not yet.
+    pub(super) fn latency(&self, now: Instant) -> Option<f32> {
+        let word = self.latency.load(Ordering::Relaxed);
+        Latency::from_word(word).at(self.elapsed(now))
+    }
+
+    /// An attempt took so long until it was answered, or failed. Of answers that race each counts.
+    pub(super) fn took(&self, took: Duration, answered: bool, now: Instant) {
+        let now = self.elapsed(now);
+        let after = |word| {
+            let before = Latency::from_word(word);
+            let after = match answered {
+                true => before.after(took, now),
+                false => before.after_failure(took, now),
+            };
+            Some(after.word())
+        };
+        _ = self
+            .latency
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
+    }
+
     /// Takes an in-flight slot; a pick of an unhealthy endpoint postpones the next one.
     pub(super) fn begin(&self, checks: &Checks, now: Instant) {
         self.started.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +217,7 @@ impl State {
     fn count_failure(&self, outcome: Outcome, report: Option<Report>) {
         let count = match outcome {
             Outcome::Status(_) if report == Some(Report::HttpFailure) => &self.failures.status,
-            Outcome::Status(_) => return,
+            Outcome::Status(_) | Outcome::Connected => return,
             Outcome::ConnectFailed => &self.failures.connect,
             Outcome::Broken => &self.failures.broken,
             Outcome::TimedOut => &self.failures.timeout,

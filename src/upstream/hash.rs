@@ -22,6 +22,15 @@ pub fn key(bytes: &[u8]) -> u64 {
     mix(fnv(FNV_BASIS, bytes))
 }
 
+/// The key of several texts with `between` them: that of the one text they make together.
+pub(super) fn key_of<'a>(texts: impl Iterator<Item = &'a [u8]>, between: &[u8]) -> Option<u64> {
+    let joined = texts.fold(None, |so_far, text| {
+        let start = so_far.map_or(FNV_BASIS, |hash| fnv(hash, between));
+        Some(fnv(start, text))
+    });
+    joined.map(mix)
+}
+
 const FNV_BASIS: u64 = 0xCBF2_9CE4_8422_2325;
 
 fn fnv(basis: u64, bytes: &[u8]) -> u64 {
@@ -144,6 +153,14 @@ mod tests {
             .filter_map(|number| prefer(mix(number), candidates.iter().copied(), |_| true))
             .collect();
         assert_eq!(chosen, [0, 1, 3, 0, 4, 3, 4, 0, 4, 0, 4, 3]);
+    }
+
+    #[test]
+    fn several_texts_are_one() {
+        let of = |texts: &[&'static str]| key_of(texts.iter().map(|t| t.as_bytes()), b", ");
+        assert_eq!(of(&["a", "b"]), Some(key(b"a, b")));
+        assert_eq!(of(&["a"]), Some(key(b"a")));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

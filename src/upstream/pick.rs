@@ -4,6 +4,7 @@
 //! endpoint up; where that one is not admitted it draws again, so that the others share its part in
 //! proportion to their weights, and after [`DRAWS`] draws weighs those admitted one by one.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::model::Algorithm;
@@ -28,6 +29,16 @@ pub(super) trait Field {
     fn admits(&self, index: usize) -> bool;
     /// Its attempts in flight.
     fn in_flight(&self, index: usize) -> u64;
+    /// How fast it has answered of late, in seconds; `None` where it has not yet.
+    fn latency(&self, index: usize) -> Option<f32>;
+}
+
+/// By what a picker is built.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) algorithm: Algorithm,
+    /// Parts that keys are divided into; the most slots of a wheel.
+    pub(super) slots: Option<NonZeroU32>,
 }
 
 /// An endpoint as a picker knows it.
@@ -57,17 +68,20 @@ enum Way {
     Rotation(Shares),
     Random(Shares),
     LeastConnections,
-    ConsistentHashing,
+    /// Every key is its own, or one of so many.
+    ConsistentHashing(Option<NonZeroU32>),
+    /// Of two drawn the faster.
+    Latency(Shares),
 }
 
 impl Picker {
-    pub(super) fn build(algorithm: Algorithm, candidates: Box<[Candidate]>) -> Self {
+    pub(super) fn build(terms: Terms, candidates: Box<[Candidate]>) -> Self {
         let weights: Vec<u16> = candidates.iter().map(|c| c.weight).collect();
         let mut weighty = (0..).zip(&weights).filter(|(_, weight)| **weight > 0);
         let way = match (weighty.next(), weighty.next()) {
             (None, _) => Way::Nobody,
             (Some((index, _)), None) => Way::Only(index),
-            (Some(_), Some(_)) => Way::among(algorithm, &weights),
+            (Some(_), Some(_)) => Way::among(terms, &weights),
         };
         Self { candidates, way }
     }
@@ -90,10 +104,12 @@ impl Picker {
             }),
             Way::Random(shares) => self.draw(turn, field, |ticket| shares.at(scramble(ticket))),
             Way::LeastConnections => self.least(turn, field),
-            Way::ConsistentHashing => {
+            Way::ConsistentHashing(slots) => {
                 let candidates = self.candidates.iter().map(|c| (c.seed, c.weight));
+                let key = slots.map_or(key, |slots| hash::mix(key % u64::from(slots.get())));
                 hash::prefer(key, candidates, |index| field.admits(index))
             }
+            Way::Latency(shares) => self.faster(turn, field, shares),
         }
     }
 
@@ -157,15 +173,81 @@ impl Picker {
     }
 }
 
-impl Way {
-    fn among(algorithm: Algorithm, weights: &[u16]) -> Self {
-        match algorithm {
-            Algorithm::RoundRobin => {
-                wheel(weights).map_or_else(|| Self::Rotation(Shares::of(weights)), Self::Wheel)
+/// The endpoints but for one that is taken.
+struct Without<'f, F> {
+    field: &'f F,
+    taken: usize,
+}
+
+impl<F: Field> Field for Without<'_, F> {
+    fn admits(&self, index: usize) -> bool {
+        index != self.taken && self.field.admits(index)
+    }
+
+    fn in_flight(&self, index: usize) -> u64 {
+        self.field.in_flight(index)
+    }
+
+    fn latency(&self, index: usize) -> Option<f32> {
+        self.field.latency(index)
+    }
+}
+
+impl Picker {
+    /// The faster for its weight of two endpoints that are drawn alike. One that nobody knows yet is
+    /// taken for an average one.
+    fn faster(&self, turn: &AtomicUsize, field: &impl Field, equals: &Shares) -> Option<usize> {
+        let at = |ticket| equals.at(scramble(ticket));
+        let first = self.draw(turn, field, at)?;
+        let taken = first;
+        let Some(second) = self.draw(turn, &Without { field, taken }, at) else {
+            return Some(first);
+        };
+        let cost = |index| self.cost(index, field);
+        let (one, other) = match (cost(first), cost(second)) {
+            (Some(one), Some(other)) => (one, other),
+            (None, None) => return Some(first),
+            (one, other) => {
+                let average = self.average(field);
+                let of = |known: Option<f32>, index| {
+                    known.unwrap_or_else(|| average / self.weight(index))
+                };
+                (of(one, first), of(other, second))
             }
+        };
+        Some(if other < one { second } else { first })
+    }
+
+    fn cost(&self, index: usize, field: &impl Field) -> Option<f32> {
+        Some(field.latency(index)? / self.weight(index))
+    }
+
+    fn weight(&self, index: usize) -> f32 {
+        let candidate = self.candidates.get(index);
+        candidate.map_or(1.0, |candidate| f32::from(candidate.weight.max(1)))
+    }
+
+    /// The mean of the latencies that are known, of at most [`COMPARED_MAX`] endpoints.
+    fn average(&self, field: &impl Field) -> f32 {
+        let all = 0..self.candidates.len().min(COMPARED_MAX);
+        let known = all.filter_map(|index| field.latency(index));
+        let (sum, count) = known.fold((0.0, 0.0), |(sum, count), one| (sum + one, count + 1.0));
+        if count > 0.0 { sum / count } else { 0.0 }
+    }
+}
+
+impl Way {
+    fn among(Terms { algorithm, slots }: Terms, weights: &[u16]) -> Self {
+        match algorithm {
+            Algorithm::RoundRobin => wheel(weights, slots)
+                .map_or_else(|| Self::Rotation(Shares::of(weights)), Self::Wheel),
             Algorithm::Random => Self::Random(Shares::of(weights)),
             Algorithm::LeastConnections => Self::LeastConnections,
-            Algorithm::ConsistentHashing => Self::ConsistentHashing,
+            Algorithm::ConsistentHashing => Self::ConsistentHashing(slots),
+            Algorithm::Latency => {
+                let alike: Vec<u16> = weights.iter().map(|weight| (*weight).min(1)).collect();
+                Self::Latency(Shares::of(&alike))
+            }
         }
     }
 }
@@ -216,13 +298,14 @@ impl Shares {
 /// Each step adds every weight to its endpoint's credit; the richest is next and pays the total. A
 /// credit stays above -total, and credits add up to 0: so after any number of steps an endpoint has
 /// been chosen less than once too often, and less than n - 1 times too rarely.
-fn wheel(weights: &[u16]) -> Option<Box<[u32]>> {
+fn wheel(weights: &[u16], most: Option<NonZeroU32>) -> Option<Box<[u32]>> {
     let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
     let shares: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
     let total: i64 = shares.iter().sum();
     let slots = u64::try_from(total).ok()?;
     let steps = slots.saturating_mul(weights.len() as u64);
-    if slots > WHEEL_SLOTS_MAX || steps > WHEEL_STEPS_MAX {
+    let most = most.map_or(u64::MAX, |most| most.get().into());
+    if slots > WHEEL_SLOTS_MAX.min(most) || steps > WHEEL_STEPS_MAX {
         return None;
     }
     let mut credits = vec![0_i64; shares.len()];
@@ -266,6 +349,12 @@ mod tests {
         fn in_flight(&self, index: usize) -> u64 {
             self.loads[index]
         }
+
+        /// A load is a latency too; 0 is unknown.
+        fn latency(&self, index: usize) -> Option<f32> {
+            let load = u16::try_from(self.loads[index]).unwrap();
+            (load > 0).then(|| f32::from(load))
+        }
     }
 
     fn idle(count: usize) -> Fixed {
@@ -276,11 +365,16 @@ mod tests {
     }
 
     fn picker(algorithm: Algorithm, weights: &[u16]) -> Picker {
+        let slots = None;
+        picker_by(Terms { algorithm, slots }, weights)
+    }
+
+    fn picker_by(terms: Terms, weights: &[u16]) -> Picker {
         let candidate = |(seed, weight): (u64, &u16)| Candidate {
             weight: *weight,
             seed: hash::mix(seed),
         };
-        Picker::build(algorithm, (1..).zip(weights).map(candidate).collect())
+        Picker::build(terms, (1..).zip(weights).map(candidate).collect())
     }
 
     /// How often each endpoint is chosen in `picks` picks.
@@ -301,29 +395,30 @@ mod tests {
         f64::from(weights[index]) / total as f64
     }
 
-    const ALL: [Algorithm; 4] = [
+    const ALL: [Algorithm; 5] = [
         Algorithm::RoundRobin,
         Algorithm::LeastConnections,
         Algorithm::ConsistentHashing,
         Algorithm::Random,
+        Algorithm::Latency,
     ];
 
     #[test]
     fn smooth_round_robin_is_nginx_own_example() {
-        let slots = wheel(&[5, 1, 1]).unwrap();
+        let slots = wheel(&[5, 1, 1], None).unwrap();
         assert_eq!(*slots, [0, 0, 1, 0, 2, 0, 0]);
     }
 
     #[test]
     fn equal_weights_take_turns_whatever_the_weight() {
-        let slots = wheel(&[65535; 3]).unwrap();
+        let slots = wheel(&[65535; 3], None).unwrap();
         assert_eq!(*slots, [0, 1, 2]);
     }
 
     #[test]
     fn weights_that_share_no_divisor_are_served_without_a_wheel() {
-        assert!(wheel(&[65535, 65534]).is_none());
-        assert!(wheel(&vec![1; 2000]).is_none());
+        assert!(wheel(&[65535, 65534], None).is_none());
+        assert!(wheel(&vec![1; 2000], None).is_none());
         let weights = [65535, 1];
         let counts = counts(
             &picker(Algorithm::RoundRobin, &weights),
@@ -388,6 +483,62 @@ mod tests {
         );
     }
 
+    #[test]
+    fn of_two_the_faster_for_its_weight_is_chosen() {
+        for (weights, loads, better) in [
+            ([1, 1], [20, 10], 1),
+            ([4, 1], [20, 10], 0),
+            ([1, 4], [10, 20], 1),
+        ] {
+            let field = Fixed {
+                admitted: vec![true; 2],
+                loads: loads.to_vec(),
+            };
+            let counts = counts(&picker(Algorithm::Latency, &weights), &field, 100, 7);
+            assert_eq!(counts[better], 100, "{weights:?} {loads:?}");
+        }
+    }
+
+    #[test]
+    fn of_many_the_slowest_is_never_chosen_and_who_is_not_known_is_average() {
+        let field = Fixed {
+            admitted: vec![true; 4],
+            loads: vec![40, 10, 0, 20],
+        };
+        let counts = counts(&picker(Algorithm::Latency, &[1; 4]), &field, 6000, 0);
+        assert_eq!(counts[0], 0);
+        // Each pair is drawn 1000 times; the mean is 23.
+        for (index, expected) in [(1, 3000_usize), (2, 1000), (3, 2000)] {
+            assert!(counts[index].abs_diff(expected) < 200, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn keys_of_one_slot_go_to_one_endpoint() {
+        let slots = NonZeroU32::new(16);
+        let algorithm = Algorithm::ConsistentHashing;
+        let picker = picker_by(Terms { algorithm, slots }, &[1, 2, 3]);
+        let turn = AtomicUsize::new(0);
+        let owner = |key| picker.choose(key, &turn, &idle(3));
+        let mut owners = std::collections::BTreeSet::new();
+        for key in (0..16_u64).map(hash::mix) {
+            let slot = key % 16;
+            assert_eq!(owner(key), owner(slot), "slot {slot}");
+            owners.insert(owner(key));
+        }
+        assert_eq!(owners.len(), 3);
+    }
+
+    #[test]
+    fn no_more_turns_are_laid_out_than_there_are_slots() {
+        assert!(wheel(&[5, 1, 1], NonZeroU32::new(7)).is_some());
+        assert!(wheel(&[5, 1, 1], NonZeroU32::new(6)).is_none());
+        let (algorithm, slots) = (Algorithm::RoundRobin, NonZeroU32::new(1));
+        let picker = picker_by(Terms { algorithm, slots }, &[5, 1, 1]);
+        let counts = counts(&picker, &idle(3), 7000, 0);
+        assert!(counts[0].abs_diff(5000) < 20, "{counts:?}");
+    }
+
     fn weights() -> impl Strategy<Value = Vec<u16>> {
         prop_oneof![
             prop::collection::vec(0..20_u16, 1..12),
@@ -403,7 +554,7 @@ mod tests {
             weights in prop::collection::vec(0..40_u16, 1..12),
         ) {
             prop_assume!(weights.iter().any(|weight| *weight > 0));
-            let Some(slots) = wheel(&weights) else { return Ok(()) };
+            let Some(slots) = wheel(&weights, None) else { return Ok(()) };
             let mut counts = vec![0_u32; weights.len()];
             for (step, slot) in slots.iter().enumerate() {
                 counts[*slot as usize] += 1;

@@ -7,67 +7,13 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::model::{self, ActiveCheck, Algorithm, Id, PassiveCheck};
+use crate::model::{Algorithm, Id};
 
 use super::checks::{Active, Checks, ChecksKey, Outcome};
 use super::endpoint::{Endpoint, EndpointKey, Endpoints};
 use super::hash;
-use super::pick::{Candidate, Field, Picker};
-
-/// How a pool chooses and judges.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy<'a> {
-    /// The pool, or the service that has no pool: whose live state this is.
-    pub owner: Id,
-    pub algorithm: Algorithm,
-    pub active: Option<&'a ActiveCheck>,
-    pub passive: Option<&'a PassiveCheck>,
-    /// The share of weight, in percent, that must be healthy; below it no pick succeeds.
-    pub healthy_percent_min: u8,
-    /// Whether a member is missing because its name has no address.
-    pub unresolved: bool,
-    /// Whether endpoints tell that they are there; where none is left that may be picked, all may.
-    pub heartbeats: bool,
-}
-
-impl<'a> Policy<'a> {
-    pub fn of(id: Id, pool: &'a model::Pool) -> Self {
-        Self {
-            owner: id,
-            algorithm: pool.algorithm,
-            active: pool.active.as_ref(),
-            passive: pool.passive.as_ref(),
-            healthy_percent_min: pool.healthy_percent_min,
-            unresolved: false,
-            heartbeats: pool.heartbeats,
-        }
-    }
-
-    /// A service's own host: round robin over its addresses, and never ejected.
-    pub const fn direct(service: Id) -> Self {
-        Self {
-            owner: service,
-            algorithm: Algorithm::RoundRobin,
-            active: None,
-            passive: None,
-            healthy_percent_min: 0,
-            unresolved: false,
-            heartbeats: false,
-        }
-    }
-}
-
-/// One address that a pool is built from.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// The endpoint entity; `None` for a service's own address.
-    pub id: Option<Id>,
-    /// The host as configured.
-    pub host: Arc<str>,
-    pub addr: SocketAddr,
-    /// 0 gets no traffic; it is checked and shown all the same.
-    pub weight: u16,
-}
+use super::pick::{Candidate, Field, Picker, Terms};
+use super::policy::{Member, Policy, Unresolved};
 
 /// Why no endpoint could be picked; each is a 503 to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,14 +37,16 @@ pub struct Pool {
     picker: Picker,
     turn: Arc<AtomicUsize>,
     healthy_percent_min: u8,
-    unresolved: bool,
+    unresolved: Box<[Unresolved]>,
+    /// Whether endpoints are chosen by how fast they answered.
+    timed: bool,
     heartbeats: bool,
 }
 
 impl Pool {
     /// Compiles a pool; endpoints that `live` knows keep their state.
     pub fn build(policy: &Policy<'_>, members: Vec<Member>, live: &Endpoints) -> Self {
-        let key = ChecksKey::of(policy.active, policy.passive);
+        let key = ChecksKey::of(policy.active, policy.passive, policy.check_host);
         let fingerprint = key.fingerprint();
         let checks = live.checks(key);
         let endpoints: Box<[Arc<Endpoint>]> = members
@@ -108,7 +56,10 @@ impl Pool {
         Self {
             owner: policy.owner,
             picker: Picker::build(
-                policy.algorithm,
+                Terms {
+                    algorithm: policy.algorithm,
+                    slots: policy.slots,
+                },
                 endpoints
                     .iter()
                     .map(|one| candidate(one, policy.algorithm))
@@ -118,7 +69,8 @@ impl Pool {
             checks,
             turn: live.turn(policy.owner),
             healthy_percent_min: policy.healthy_percent_min,
-            unresolved: policy.unresolved,
+            unresolved: policy.unresolved.into(),
+            timed: policy.algorithm == Algorithm::Latency,
             heartbeats: policy.heartbeats,
         }
     }
@@ -131,6 +83,11 @@ impl Pool {
     /// Every endpoint, those without weight included.
     pub fn endpoints(&self) -> impl ExactSizeIterator<Item = &Arc<Endpoint>> {
         self.endpoints.iter()
+    }
+
+    /// What would be endpoints if their names had addresses.
+    pub fn unresolved(&self) -> &[Unresolved] {
+        &self.unresolved
     }
 
     /// Whether anything judges the endpoints' health.
@@ -169,14 +126,19 @@ impl Pool {
             .or_else(|| self.choose_anyone(key, tried))
             .ok_or(NoEndpoint::AllUnhealthy)?;
         let endpoint = self.endpoints.get(index).ok_or(NoEndpoint::Empty)?;
-        Ok(Pick::begin(Arc::clone(endpoint), index, now))
+        let pick = Pick {
+            endpoint: Arc::clone(endpoint),
+            index,
+            timed: self.timed.then_some(now),
+        };
+        Ok(pick.begin(now))
     }
 
-    const fn nobody(&self) -> NoEndpoint {
-        if self.unresolved {
-            NoEndpoint::Unresolved
-        } else {
+    fn nobody(&self) -> NoEndpoint {
+        if self.unresolved.is_empty() {
             NoEndpoint::Empty
+        } else {
+            NoEndpoint::Unresolved
         }
     }
 
@@ -252,7 +214,10 @@ fn candidate(endpoint: &Arc<Endpoint>, algorithm: Algorithm) -> Candidate {
     // Other algorithms take no notice of it, and it costs more than all the rest.
     let seed = match algorithm {
         Algorithm::ConsistentHashing => hash::seed(&endpoint.host, endpoint.addr),
-        Algorithm::RoundRobin | Algorithm::LeastConnections | Algorithm::Random => 0,
+        Algorithm::RoundRobin
+        | Algorithm::LeastConnections
+        | Algorithm::Latency
+        | Algorithm::Random => 0,
     };
     let weight = endpoint.weight;
     Candidate { weight, seed }
@@ -275,6 +240,10 @@ impl Field for View<'_> {
     fn in_flight(&self, index: usize) -> u64 {
         let endpoint = self.endpoints.get(index);
         endpoint.map_or(u64::MAX, |endpoint| endpoint.state.in_flight())
+    }
+
+    fn latency(&self, index: usize) -> Option<f32> {
+        self.endpoints.get(index)?.state.latency(self.now?)
     }
 }
 
@@ -307,12 +276,14 @@ impl Tried {
 pub struct Pick {
     endpoint: Arc<Endpoint>,
     index: usize,
+    /// When it was chosen, where the pool wants to know how long answers take.
+    timed: Option<Instant>,
 }
 
 impl Pick {
-    fn begin(endpoint: Arc<Endpoint>, index: usize, now: Instant) -> Self {
-        endpoint.state.begin(&endpoint.checks, now);
-        Self { endpoint, index }
+    fn begin(self, now: Instant) -> Self {
+        self.endpoint.state.begin(&self.endpoint.checks, now);
+        self
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -328,8 +299,13 @@ impl Pick {
         &self.endpoint
     }
 
-    /// Tells how the attempt ended, once; the passive check learns from it.
+    /// Tells how the attempt ended, once; the passive check and the balancing learn from it.
     pub fn observe(&self, outcome: Outcome, now: Instant) {
+        if let Some(began) = self.timed {
+            let took = now.saturating_duration_since(began);
+            let answered = matches!(outcome, Outcome::Status(_));
+            self.endpoint.state.took(took, answered, now);
+        }
         self.endpoint.observe(outcome, now);
     }
 }
@@ -343,9 +319,12 @@ impl Drop for Pick {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
-    use crate::model::Thresholds;
+    use proptest::prelude::*;
+
+    use crate::model::{ActiveCheck, PassiveCheck, Thresholds};
 
     use super::super::health::Health;
     use super::*;
@@ -377,6 +356,7 @@ mod tests {
                 ..Thresholds::off()
             },
             ejection: Duration::from_secs(1),
+            ..PassiveCheck::default()
         }
     }
 
@@ -474,6 +454,7 @@ mod tests {
             Algorithm::LeastConnections,
             Algorithm::ConsistentHashing,
             Algorithm::Random,
+            Algorithm::Latency,
         ] {
             let policy = Policy {
                 algorithm,
@@ -516,8 +497,14 @@ mod tests {
         assert_eq!(pick(&none, now).unwrap_err(), NoEndpoint::Empty);
         let weightless = Pool::build(&policy(), vec![member(1, 0)], &live);
         assert_eq!(pick(&weightless, now).unwrap_err(), NoEndpoint::Empty);
+        let missing = Unresolved {
+            id: None,
+            host: "a.test".into(),
+            port: 1,
+            weight: 1,
+        };
         let unresolved = Policy {
-            unresolved: true,
+            unresolved: &[missing],
             ..policy()
         };
         let unresolved = Pool::build(&unresolved, Vec::new(), &live);
@@ -614,6 +601,123 @@ mod tests {
         assert_eq!(pick(&pool, later).unwrap_err(), NoEndpoint::AllUnhealthy);
         attempt.observe(Outcome::Status(200), now);
         assert!(pick(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn where_only_connections_count_no_status_ejects() {
+        let passive = PassiveCheck {
+            protocol: crate::model::CheckProtocol::Tcp,
+            ..strict()
+        };
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let now = Instant::now();
+        let attempt = pick(&pool, now).unwrap();
+        for _ in 0..10 {
+            attempt.observe(Outcome::Status(503), now);
+        }
+        assert_eq!(attempt.endpoint().health().health, Health::Healthy);
+        attempt.observe(Outcome::ConnectFailed, now);
+        assert_eq!(attempt.endpoint().health().health, Health::Unhealthy);
+        attempt.observe(Outcome::Status(503), now);
+        assert_eq!(attempt.endpoint().health().health, Health::Healthy);
+    }
+
+    /// Which endpoint gets how many of 1000 requests, each answered after `millis` of its port.
+    fn timed(pool: &Pool, from: Instant, millis: impl Fn(u16) -> u64) -> [usize; 2] {
+        let mut counts = [0; 2];
+        for request in 0..1000 {
+            let now = from + Duration::from_millis(request * 10);
+            let pick = pick(pool, now).unwrap();
+            let port = pick.addr().port();
+            let took = Duration::from_millis(millis(port));
+            pick.observe(Outcome::Status(200), now + took);
+            counts[usize::from(port) - 1] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn the_faster_endpoint_gets_more_and_what_is_known_survives_a_rebuild() {
+        let live = Endpoints::new();
+        let policy = Policy {
+            algorithm: Algorithm::Latency,
+            ..policy()
+        };
+        let first = Pool::build(&policy, members(2), &live);
+        let now = Instant::now();
+        let slow_is_2 = |port| if port == 2 { 200 } else { 10 };
+        let [fast, slow] = timed(&first, now, slow_is_2);
+        assert!(fast > 950 && slow > 0, "{fast} and {slow}");
+        let later = now + Duration::from_secs(10);
+        let rebuilt = Pool::build(&policy, members(2), &live);
+        drop(first);
+        let [fast, slow] = timed(&rebuilt, later, slow_is_2);
+        assert!(fast > 950, "{fast} and {slow}");
+        let swapped = timed(&rebuilt, later + Duration::from_secs(60), |port| {
+            if port == 1 { 200 } else { 10 }
+        });
+        assert!(swapped[1] > 900, "{swapped:?}: it follows who is fast now");
+    }
+
+    #[test]
+    fn failing_fast_does_not_attract_requests() {
+        let policy = Policy {
+            algorithm: Algorithm::Latency,
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let now = Instant::now();
+        timed(&pool, now, |_| 50);
+        let now = now + Duration::from_secs(10);
+        let mut failing = 0;
+        for request in 0..1000 {
+            let now = now + Duration::from_millis(request);
+            let pick = pick(&pool, now).unwrap();
+            let took = Duration::from_millis(50);
+            if pick.addr().port() == 1 {
+                failing += 1;
+                pick.observe(Outcome::ConnectFailed, now);
+            } else {
+                pick.observe(Outcome::Status(200), now + took);
+            }
+        }
+        assert!(failing < 50, "{failing} of 1000 went to who fails");
+    }
+
+    proptest! {
+        /// Nodes, restarts, the order of endpoints: nothing but the endpoints themselves matters; and
+        /// without one of them only its own keys move.
+        #[test]
+        fn nodes_agree_and_only_the_keys_of_who_goes_move(
+            weights in prop::collection::vec(1..500_u16, 2..12),
+            slots in prop::option::of(1..300_u32),
+            (gone, shift) in any::<(prop::sample::Index, prop::sample::Index)>(),
+        ) {
+            let policy = Policy {
+                algorithm: Algorithm::ConsistentHashing,
+                slots: slots.and_then(NonZeroU32::new),
+                ..policy()
+            };
+            let all: Vec<_> = (1..).zip(&weights).map(|(port, weight)| member(port, *weight)).collect();
+            let mut turned = all.clone();
+            turned.rotate_left(shift.index(all.len()));
+            let mut left = all.clone();
+            let gone = left.remove(gone.index(all.len())).addr;
+            let now = Instant::now();
+            let [here, there, after] =
+                [all, turned, left].map(|members| Pool::build(&policy, members, &Endpoints::new()));
+            for number in 0..200_u64 {
+                let key = hash::key(&number.to_be_bytes());
+                let owner = |pool: &Pool| pool.pick(key, &Tried::default(), now).unwrap().addr();
+                prop_assert_eq!(owner(&here), owner(&there));
+                prop_assert!(owner(&here) == owner(&after) || owner(&here) == gone);
+                prop_assert_ne!(owner(&after), gone);
+            }
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{self, AbortHandle, JoinSet};
 
-use crate::client::{Client, Error, Get, Tls, To, Verify};
-use crate::model::{ActiveCheck, CheckProtocol, Name};
+use crate::client::{Client, Error, Get, GrpcHealth, Tls, To, Verify};
+use crate::model::{ActiveCheck, CheckProtocol};
 
 use super::checks::{Active, Outcome};
 use super::endpoint::Endpoint;
@@ -121,6 +121,7 @@ async fn check(client: Client, endpoint: Arc<Endpoint>) {
     let report = match active.check.protocol {
         CheckProtocol::Tcp => ask_tcp(endpoint.addr, active.check.timeout).await,
         CheckProtocol::Http | CheckProtocol::Https => ask_http(&client, &endpoint, active).await,
+        CheckProtocol::Grpc | CheckProtocol::Grpcs => ask_grpc(&client, &endpoint, active).await,
     };
     if let Some(report) = report {
         endpoint.report(report, &active.judge, Instant::now());
@@ -139,16 +140,33 @@ async fn ask_tcp(addr: SocketAddr, timeout: Duration) -> Option<Report> {
 
 async fn ask_http(client: &Client, endpoint: &Endpoint, active: &Active) -> Option<Report> {
     let host = host_header(endpoint, &active.check);
-    let answer = client.status(&get(endpoint, &active.check, &host)).await;
-    let outcome = match answer {
-        Ok(status) => Outcome::Status(status.as_u16()),
-        Err(Error::TimedOut(_)) => Outcome::TimedOut,
-        Err(Error::Connect(_) | Error::Tls(_)) => Outcome::ConnectFailed,
-        Err(
-            Error::Broken(_) | Error::HeadTooLarge | Error::BodyTooLarge { .. } | Error::Request(_),
-        ) => Outcome::Broken,
-    };
+    let answer = client.status(&get(endpoint, active, &host)).await;
+    let outcome = answer.map_or_else(
+        |error| outcome(&error),
+        |status| Outcome::Status(status.as_u16()),
+    );
     active.judge.report(outcome)
+}
+
+/// A server that does not say how it is has at least answered.
+async fn ask_grpc(client: &Client, endpoint: &Endpoint, active: &Active) -> Option<Report> {
+    let host = host_header(endpoint, &active.check);
+    let answer = client.grpc_health(&get(endpoint, active, &host)).await;
+    match answer {
+        Ok(GrpcHealth::Serving | GrpcHealth::Untold) => Some(Report::Success),
+        Ok(GrpcHealth::NotServing) => Some(Report::HttpFailure),
+        Err(error) => active.judge.report(outcome(&error)),
+    }
+}
+
+const fn outcome(error: &Error) -> Outcome {
+    match error {
+        Error::TimedOut(_) => Outcome::TimedOut,
+        Error::Connect(_) | Error::Tls(_) => Outcome::ConnectFailed,
+        Error::Broken(_) | Error::HeadTooLarge | Error::BodyTooLarge { .. } | Error::Request(_) => {
+            Outcome::Broken
+        }
+    }
 }
 
 /// The Host sent: the check's, else the endpoint's, with its port where the scheme's is another.
@@ -163,8 +181,8 @@ fn host_header(endpoint: &Endpoint, check: &ActiveCheck) -> String {
         host.to_owned()
     };
     let expected = match check.protocol {
-        CheckProtocol::Https => 443,
-        CheckProtocol::Http | CheckProtocol::Tcp => 80,
+        CheckProtocol::Https | CheckProtocol::Grpcs => 443,
+        CheckProtocol::Http | CheckProtocol::Tcp | CheckProtocol::Grpc => 80,
     };
     match endpoint.addr.port() {
         port if port == expected => host,
@@ -172,26 +190,40 @@ fn host_header(endpoint: &Endpoint, check: &ActiveCheck) -> String {
     }
 }
 
-fn get<'a>(endpoint: &'a Endpoint, check: &'a ActiveCheck, host: &'a str) -> Get<'a> {
-    let server_name = check
-        .host
-        .as_ref()
-        .map_or_else(|| endpoint.host(), Name::as_str);
+fn get<'a>(endpoint: &'a Endpoint, active: &'a Active, host: &'a str) -> Get<'a> {
+    let check = &active.check;
+    let server_name = check.tls_server_name.as_ref().or(check.host.as_ref());
+    let server_name = server_name.map_or_else(|| endpoint.host(), |name| bare(name.as_str()));
+    let verify = match check.tls_verify {
+        true => Verify::Chain,
+        false => Verify::Nothing,
+    };
     Get {
         to: To::Addr(endpoint.addr),
-        tls: (check.protocol == CheckProtocol::Https).then_some(Tls {
+        tls: check.protocol.is_tls().then_some(Tls {
             server_name,
-            verify: match check.tls_verify {
-                true => Verify::Chain,
-                false => Verify::Nothing,
-            },
+            verify,
         }),
         host,
+        headers: Some(&active.headers),
         target: &check.path,
         timeout: check.timeout,
-        body_bytes_max: 0,
+        body_bytes_max: GRPC_BYTES_MAX,
     }
 }
+
+/// A host without its port.
+fn bare(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            name
+        }
+        Some(_) | None => host,
+    }
+}
+
+/// The most bytes of an answer that says how a gRPC server is.
+const GRPC_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -200,11 +232,12 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use crate::model::{Id, Thresholds};
+    use crate::model::{CheckHeaders, Id, Thresholds};
 
     use super::super::endpoint::Endpoints;
     use super::super::health::Health;
-    use super::super::pool::{Member, NoEndpoint, Policy, Tried};
+    use super::super::policy::{Member, Policy};
+    use super::super::pool::{NoEndpoint, Tried};
     use super::*;
 
     /// Answers every request with a status that the test sets; 0 hangs up without an answer.
@@ -277,13 +310,16 @@ mod tests {
             active: Some(check),
             ..Policy::direct(Id::derived("pool"))
         };
-        let member = Member {
+        Arc::new(Pool::build(&policy, vec![member(addr)], live))
+    }
+
+    fn member(addr: SocketAddr) -> Member {
+        Member {
             id: None,
             host: "origin.test".into(),
             addr,
             weight: 1,
-        };
-        Arc::new(Pool::build(&policy, vec![member], live))
+        }
     }
 
     fn health(pool: &Pool) -> Health {
@@ -408,6 +444,83 @@ mod tests {
             let prober = Prober::spawn(Client::new(ca));
             prober.follow(vec![Arc::clone(&pool)]);
             until("judged", || health(&pool) == then).await;
+        }
+    }
+
+    /// The Host of the pool, fields of the operator's, and one of them instead of the Host.
+    #[tokio::test]
+    async fn a_check_sends_what_it_is_told_to() {
+        let headers = |json| serde_json::from_value::<CheckHeaders>(json).unwrap();
+        let own = headers(serde_json::json!({"X-Probe": ["1", "2"], "user-agent": ["me"]}));
+        let host = headers(serde_json::json!({"host": ["third.test"]}));
+        for (headers, sent) in [
+            (
+                own,
+                &[
+                    "host: pool.test\r\n",
+                    "x-probe: 1\r\n",
+                    "x-probe: 2\r\n",
+                    "user-agent: me\r\n",
+                ][..],
+            ),
+            (host, &["host: third.test\r\n"]),
+        ] {
+            let origin = Origin::start(200).await;
+            let check = ActiveCheck {
+                headers,
+                ..check(CheckProtocol::Http)
+            };
+            let name = "pool.test".parse().unwrap();
+            let policy = Policy {
+                active: Some(&check),
+                check_host: Some(&name),
+                ..Policy::direct(Id::derived("pool"))
+            };
+            let live = Endpoints::new();
+            let pool = Arc::new(Pool::build(&policy, vec![member(origin.addr)], &live));
+            let prober = Prober::spawn(Client::new(None));
+            prober.follow(vec![pool]);
+            until("asked", || origin.asked.load(Ordering::SeqCst) > 0).await;
+            let head = origin.last.lock().unwrap().to_lowercase();
+            for line in sent {
+                assert_eq!(head.matches(line).count(), 1, "{line} in {head}");
+            }
+            assert_eq!(head.matches("host:").count(), 1, "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_name_asked_for_in_tls_is_the_check_s_own() {
+        let (addr, ca) = tls_origin().await;
+        for (name, then) in [
+            ("origin.test", Health::Healthy),
+            ("other.test", Health::Unhealthy),
+        ] {
+            let check = ActiveCheck {
+                host: Some("shop.test".parse().unwrap()),
+                tls_server_name: Some(name.parse().unwrap()),
+                ..check(CheckProtocol::Https)
+            };
+            let live = Endpoints::new();
+            let pool = pool(&live, &check, addr);
+            if then == Health::Healthy {
+                pool.endpoints().next().unwrap().mark(Health::Unhealthy);
+            }
+            let prober = Prober::spawn(Client::new(Some(ca.path())));
+            prober.follow(vec![Arc::clone(&pool)]);
+            until("judged", || health(&pool) == then).await;
+        }
+    }
+
+    #[test]
+    fn a_host_loses_its_port_and_nothing_else() {
+        for (host, name) in [
+            ("a.test:8443", "a.test"),
+            ("a.test", "a.test"),
+            ("::1", "::1"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(bare(host), name);
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -15,8 +15,12 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::rdata::SRV;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinSet};
+
+use crate::model::is_service_name;
 
 use book::{Answer, Book};
 
@@ -31,29 +35,60 @@ const COMMANDS_MAX: usize = 64;
 /// The most addresses of one name that are used.
 const ADDRESSES_MAX: usize = 256;
 
+/// How long an answer holds in which a host is missing.
+const INCOMPLETE_FOR: Duration = Duration::from_secs(5);
+
+/// The most SRV records of one name that are used.
+const RECORDS_MAX: usize = 64;
+
+/// One address that a host stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    pub ip: IpAddr,
+    /// What its record says, where the host is the name of a service.
+    pub served: Option<Served>,
+}
+
+/// An SRV record (RFC 2782), but for its priority: only the records of the first are used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Served {
+    /// The name that the record gives.
+    pub host: Arc<str>,
+    pub port: u16,
+    /// At least 1.
+    pub weight: u16,
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, served: None }
+    }
+}
+
 /// The addresses of names at one moment. Immutable, and cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    names: imbl::HashMap<Arc<str>, Arc<[IpAddr]>>,
+    names: imbl::HashMap<Arc<str>, Arc<[Address]>>,
 }
 
 impl Resolved {
     /// The addresses of a host, sorted: its own where it is an IP literal (in brackets or not),
     /// 127.0.0.1 for `localhost` (RFC 6761 §6.3), else what the name last resolved to; none where it
     /// never did.
-    pub fn addresses(&self, host: &str) -> impl Iterator<Item = IpAddr> + use<'_> {
+    pub fn addresses(&self, host: &str) -> impl Iterator<Item = Address> + use<'_> {
         let literal = literal(host);
         let named = match literal {
             Some(_) => None,
             None => self.names.get(host),
         };
         let named = named.into_iter().flat_map(|addresses| addresses.iter());
-        literal.into_iter().chain(named.copied())
+        let literal = literal.map(Address::from);
+        literal.into_iter().chain(named.cloned())
     }
 
     /// The same with another answer for one name.
     #[must_use]
-    pub fn with(mut self, name: Arc<str>, addresses: Arc<[IpAddr]>) -> Self {
+    pub fn with(mut self, name: Arc<str>, addresses: Arc<[Address]>) -> Self {
         self.names.insert(name, addresses);
         self
     }
@@ -85,14 +120,25 @@ pub enum Servers {
     These(Vec<SocketAddr>),
 }
 
+impl Servers {
+    /// These, or where there are none the system's.
+    pub fn of(addresses: &[SocketAddr]) -> Self {
+        match addresses {
+            [] => Self::System,
+            these => Self::These(these.to_vec()),
+        }
+    }
+}
+
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("resolver: {0}; check /etc/resolv.conf, or name the servers in the configuration")]
+#[error("resolver: {0}; check /etc/resolv.conf, or name the servers in proxy.name_servers")]
 pub struct NoResolver(#[source] NetError);
 
 /// A handle on the service; it ends when the last handle is dropped.
 ///
-/// Asks for A records, and for AAAA where there are none. `/etc/hosts` is read once, at start.
+/// Asks for A records, and for AAAA where there are none; of a service's name for SRV records, and
+/// then for the addresses of the hosts they name. `/etc/hosts` is read once, at start.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     commands: mpsc::Sender<Command>,
@@ -299,29 +345,85 @@ async fn sleep_until(moment: Option<Instant>) {
 }
 
 async fn look_up(dns: TokioResolver, name: Arc<str>) -> Answer {
-    match dns.lookup_ip(&*name).await {
-        Ok(found) => {
-            let mut addresses: Vec<IpAddr> = found.iter().collect();
+    let found = match is_service_name(&name) {
+        true => service(&dns, &name).await,
+        false => host(&dns, &name).await,
+    };
+    match found {
+        Ok((mut addresses, until)) => {
             addresses.sort_unstable();
             addresses.dedup();
             addresses.truncate(ADDRESSES_MAX);
-            let ttl = found
-                .valid_until()
-                .saturating_duration_since(Instant::now());
+            let ttl = until.saturating_duration_since(Instant::now());
             Answer::found(addresses, ttl)
         }
         Err(error) => Answer::Failed(error.to_string()),
     }
 }
 
+/// Addresses, and until when they hold.
+type Found = (Vec<Address>, Instant);
+
+async fn host(dns: &TokioResolver, name: &str) -> Result<Found, NetError> {
+    let found = dns.lookup_ip(name).await?;
+    let addresses = found.iter().map(Address::from).collect();
+    Ok((addresses, found.valid_until()))
+}
+
+/// The addresses of the hosts that a service's records name, asked for all at once. The answer holds
+/// only as long as each part of it; a host without address is left out, and asked for again soon.
+async fn service(dns: &TokioResolver, name: &str) -> Result<Found, NetError> {
+    let found = dns.lookup(name, RecordType::SRV).await?;
+    let mut until = found.valid_until();
+    let mut asked = JoinSet::new();
+    for record in first_choice(found.answers()) {
+        asked.spawn(served(dns.clone(), record.clone()));
+    }
+    let mut addresses = Vec::new();
+    for part in asked.join_all().await {
+        let (found, holds) = part.unwrap_or_else(|_| (Vec::new(), Instant::now() + INCOMPLETE_FOR));
+        until = until.min(holds);
+        addresses.extend(found);
+    }
+    Ok((addresses, until))
+}
+
+/// The addresses of one record's host.
+async fn served(dns: TokioResolver, record: SRV) -> Result<Found, NetError> {
+    let target = record.target.to_utf8();
+    let (hosts, until) = host(&dns, &target).await?;
+    let served = Served {
+        host: target.trim_end_matches('.').into(),
+        port: record.port,
+        weight: record.weight.max(1),
+    };
+    let with_record = |found: Address| Address {
+        served: Some(served.clone()),
+        ..found
+    };
+    Ok((hosts.into_iter().map(with_record).collect(), until))
+}
+
+/// The records of the lowest priority; `.` names nobody (RFC 2782).
+fn first_choice(records: &[Record]) -> impl Iterator<Item = &SRV> {
+    let all = || {
+        records.iter().filter_map(|record| match &record.data {
+            RData::SRV(found) => Some(found).filter(|found| !found.target.is_root()),
+            _ => None,
+        })
+    };
+    let first = all().map(|found| found.priority).min();
+    all()
+        .filter(move |found| Some(found.priority) == first)
+        .take(RECORDS_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
     use hickory_resolver::proto::rr::rdata::{A, AAAA};
-    use hickory_resolver::proto::rr::{RData, Record, RecordType};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -330,6 +432,7 @@ mod tests {
     #[derive(Default)]
     struct Zone {
         records: Mutex<HashMap<String, (Vec<IpAddr>, u32)>>,
+        services: Mutex<HashMap<String, Vec<SRV>>>,
         asked: Mutex<Vec<String>>,
     }
 
@@ -346,6 +449,10 @@ mod tests {
             let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
             let mut records = self.records.lock().unwrap();
             records.insert(name.to_owned(), (addresses, ttl));
+        }
+
+        fn serves(&self, name: &str, records: Vec<SRV>) {
+            self.services.lock().unwrap().insert(name.into(), records);
         }
 
         async fn serve(self: Arc<Self>, socket: UdpSocket) {
@@ -370,6 +477,13 @@ mod tests {
             answer.add_query(question.clone());
             if name == "silent.test" {
                 return None;
+            }
+            if question.query_type() == RecordType::SRV {
+                for record in &self.services.lock().unwrap()[&name] {
+                    let data = RData::SRV(record.clone());
+                    answer.add_answer(Record::from_rdata(question.name().clone(), 300, data));
+                }
+                return Some(answer);
             }
             match self.records.lock().unwrap().get(&name) {
                 None => answer.metadata.response_code = ResponseCode::NXDomain,
@@ -401,7 +515,7 @@ mod tests {
     fn texts(resolved: &Resolved, host: &str) -> Vec<String> {
         resolved
             .addresses(host)
-            .map(|address| address.to_string())
+            .map(|address| address.ip.to_string())
             .collect()
     }
 
@@ -442,6 +556,42 @@ mod tests {
         assert_eq!(texts(&resolved, "six.test"), ["2001:db8::1"]);
         assert_eq!(texts(&resolved, "both.test"), ["192.0.2.9"]);
         assert!(texts(&resolved, "none.test").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_service_is_what_its_first_records_name() {
+        let (zone, servers) = Zone::start().await;
+        zone.set("a.test", &["192.0.2.1"], 300);
+        zone.set("b.test", &["192.0.2.3", "192.0.2.2"], 300);
+        zone.set("c.test", &["192.0.2.4"], 300);
+        let record = |priority, weight, port, target: &str| {
+            SRV::new(priority, weight, port, target.parse().unwrap())
+        };
+        let records = vec![
+            record(1, 5, 8001, "a.test."),
+            record(1, 0, 8002, "b.test."),
+            record(1, 9, 8003, "none.test."),
+            record(2, 9, 8004, "c.test."),
+        ];
+        zone.serves("_http._tcp.shop.test", records);
+        zone.serves("_no._tcp.shop.test", vec![record(0, 0, 0, ".")]);
+        let resolver = Resolver::spawn(&servers).unwrap();
+        let asked = hosts(["_http._tcp.shop.test", "_no._tcp.shop.test"]);
+        let resolved = resolver.resolve_now(asked, soon()).await;
+        let found: Vec<_> = resolved
+            .addresses("_http._tcp.shop.test")
+            .map(|Address { ip, served }| {
+                let served = served.unwrap();
+                format!("{ip} {} {} {}", served.host, served.port, served.weight)
+            })
+            .collect();
+        let expected = [
+            "192.0.2.1 a.test 8001 5",
+            "192.0.2.2 b.test 8002 1",
+            "192.0.2.3 b.test 8002 1",
+        ];
+        assert_eq!(found, expected);
+        assert!(texts(&resolved, "_no._tcp.shop.test").is_empty());
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ fn open(database: bool) -> Router {
     let kong = Kong {
         registry: registry.clone(),
         observe: Arc::new(Observed::default),
-        mark: Arc::new(|_, _, _| ()),
+        mark: Arc::new(|_, _, _| true),
         traffic: Arc::new(Traffic::default),
         database,
         normal_path: |path| -> Cow<'_, [u8]> { normalize(path) },

@@ -14,5 +14,6 @@ mod boot;
 mod commands;
 mod crash;
 mod disk;
+mod secrets;
 mod signals;
 mod upgrade;

@@ -1,5 +1,7 @@
 //! A new process takes the sockets of the old one, and nobody notices.
 
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,6 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::support::bytes::{Server, connect, read};
 use crate::support::client::Client;
 use crate::support::gateway::free_port;
 use crate::support::origin::{Act, Gate, Origin, Response};
@@ -122,6 +125,41 @@ fn a_request_under_way_ends_in_the_old_process() {
     assert!(old.is_running());
     gate.open();
     assert_eq!(client.read().unwrap().text(), "late");
+    assert_eq!(old.ended().code(), Some(0), "{:?}", old.log());
+    new.stop();
+}
+
+#[test]
+fn a_session_stays_with_the_old_process_and_the_next_comes_to_the_new_one() {
+    let (mut site, origin) = (Site::new(), Server::greeting("hi"));
+    let stream = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    site.vars
+        .push(("SLUICEGATE_PROXY_STREAM", stream.to_string()));
+    let mut old = site.start(&["run"]);
+    let address = origin.address();
+    for (path, document) in [
+        (
+            "/api/services",
+            json!({
+                "name": "s", "protocol": "tcp", "host": address.ip(), "port": address.port(),
+            }),
+        ),
+        (
+            "/api/routes",
+            json!({"name": "r", "service": "s", "protocols": ["tcp"]}),
+        ),
+    ] {
+        let answer = old.api("POST", path, &document);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    let mut staying = connect(stream);
+    assert_eq!(read(&mut staying, 2), b"hi");
+    let new = site.start(&["run", "--upgrade"]);
+    assert_eq!(read(&mut connect(stream), 2), b"hi");
+    assert!(old.is_running());
+    staying.write_all(b"still here").unwrap();
+    assert_eq!(read(&mut staying, 10), b"still here");
+    drop(staying);
     assert_eq!(old.ended().code(), Some(0), "{:?}", old.log());
     new.stop();
 }

@@ -91,6 +91,15 @@ impl<P: Path> Site<P> {
         self.addresses["https"]
     }
 
+    /// Where connections of bytes are taken, for gateways with [`Site::streams`].
+    pub fn stream(&self) -> SocketAddr {
+        self.addresses["stream"]
+    }
+
+    pub fn stream_tls(&self) -> SocketAddr {
+        self.addresses["stream_tls"]
+    }
+
     /// The port of the *gateway* dialect.
     pub fn dialect(&self) -> SocketAddr {
         self.addresses["gateway"]
@@ -222,15 +231,40 @@ impl<P: Path> Site<P> {
         settings.log.access_path = Some(settings.data.join("access.log"));
     }
 
+    /// The setting of [`Gateway::with`] that adds a port for bytes and one for bytes in TLS, and makes
+    /// [`Gateway::session`] work.
+    pub fn streams(settings: &mut Settings) {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        settings.proxy.stream = vec![free];
+        settings.proxy.stream_tls = vec![free];
+        Self::log(settings);
+    }
+
+    /// Waits for the access log's line about a connection of bytes that `is_it`.
+    #[track_caller]
+    pub fn session(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        wait::found(PATIENCE, "a line about a session in the access log", || {
+            let lines = self.lines().into_iter();
+            let sessions = lines.filter(|line| line.get("method").is_none());
+            sessions.filter(|line| is_it(line)).last()
+        })
+    }
+
     /// The access log's lines about `path`.
     pub fn log_lines(&self, path: &str) -> Vec<Value> {
+        let mut lines = self.lines();
+        lines.retain(|line| line["path"] == *path);
+        lines
+    }
+
+    fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.directory.path().join("access.log"));
         let text = text.unwrap_or_default();
         let whole = text
             .split_inclusive('\n')
             .filter(|line| line.ends_with('\n'));
         let lines = whole.map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
-        lines.filter(|line| line["path"] == *path).collect()
+        lines.collect()
     }
 
     /// Waits for the one line about `path`.

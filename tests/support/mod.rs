@@ -11,7 +11,10 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+pub mod authority;
+pub mod bytes;
 pub mod client;
+pub mod dns;
 pub mod gateway;
 pub mod h2c;
 pub mod h2client;

@@ -24,6 +24,10 @@ pub struct Seen {
     pub trailers: Fields,
     /// Which connection it came on, counted from 0.
     pub connection: usize,
+    /// The certificate that the client of a TLS connection showed, DER.
+    pub shown: Option<Vec<u8>>,
+    /// The server name that it asked for.
+    pub server_name: Option<String>,
 }
 
 impl Seen {
@@ -353,22 +357,29 @@ impl Shared {
     fn serve(&self, stream: TcpStream, number: usize) {
         let _ = stream.set_nodelay(true);
         let served = match &self.tls {
-            None => self.converse(&stream, &stream, number),
-            Some(config) => rustls::ServerConnection::new(Arc::clone(config))
-                .map_err(io::Error::other)
-                .and_then(|tls| {
-                    let encrypted = rustls::StreamOwned::new(tls, &stream);
-                    self.converse(encrypted, &stream, number)
-                }),
+            None => self.converse(&stream, &stream, number, &Greeting::default()),
+            Some(config) => shake(config, &stream).and_then(|tls| {
+                let greeting = Greeting::of(&tls);
+                let encrypted = rustls::StreamOwned::new(tls, &stream);
+                self.converse(encrypted, &stream, number, &greeting)
+            }),
         };
         // What a client does to its own connection is the test's business.
         drop(served);
         lock(&self.open)[number] = None;
     }
 
-    fn converse(&self, stream: impl Stream, raw: &TcpStream, number: usize) -> io::Result<()> {
+    fn converse(
+        &self,
+        stream: impl Stream,
+        raw: &TcpStream,
+        number: usize,
+        greeting: &Greeting,
+    ) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
-        while let Some(seen) = read_request(&mut stream, number)? {
+        while let Some(mut seen) = read_request(&mut stream, number)? {
+            seen.shown.clone_from(&greeting.shown);
+            seen.server_name.clone_from(&greeting.server_name);
             lock(&self.seen).push(seen.clone());
             let act = (self.script)(&seen);
             if self.play(&act, &seen, &mut stream, raw)? == Next::Close {
@@ -420,6 +431,41 @@ impl Shared {
     }
 }
 
+/// What a handshake told of the client.
+#[derive(Default)]
+struct Greeting {
+    shown: Option<Vec<u8>>,
+    server_name: Option<String>,
+}
+
+impl Greeting {
+    fn of(tls: &rustls::ServerConnection) -> Self {
+        let chain = tls.peer_certificates().unwrap_or_default();
+        Self {
+            shown: chain.first().map(|leaf| leaf.to_vec()),
+            server_name: tls.server_name().map(str::to_owned),
+        }
+    }
+}
+
+/// The whole handshake. One that fails ends with its alert and not with a reset, which would overtake
+/// it.
+fn shake(
+    config: &Arc<rustls::ServerConfig>,
+    mut stream: &TcpStream,
+) -> io::Result<rustls::ServerConnection> {
+    let tls = rustls::ServerConnection::new(Arc::clone(config));
+    let mut tls = tls.map_err(io::Error::other)?;
+    while tls.is_handshaking() {
+        if let Err(error) = tls.complete_io(&mut stream) {
+            stream.shutdown(Shutdown::Write)?;
+            io::copy(&mut stream, &mut io::sink())?;
+            return Err(error);
+        }
+    }
+    Ok(tls)
+}
+
 fn write(stream: &mut BufReader<impl Stream>, bytes: &[u8]) -> io::Result<()> {
     stream.get_mut().write_all(bytes)?;
     stream.get_mut().flush()
@@ -467,5 +513,7 @@ fn read_request(
         body,
         trailers,
         connection,
+        shown: None,
+        server_name: None,
     }))
 }

@@ -18,7 +18,7 @@ fn listener(name: &str, port: u16) -> Value {
 }
 
 /// Opens a listener on a port that was free a moment ago; where somebody was faster, on another.
-fn opened(gateway: &Gateway, document: &Value) -> SocketAddr {
+pub(crate) fn opened(gateway: &Gateway, document: &Value) -> SocketAddr {
     wait::found(PATIENCE, "a free port", || {
         let mut document = document.clone();
         let port = free_port();

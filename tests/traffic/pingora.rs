@@ -10,6 +10,8 @@ mod headers;
 mod http1;
 #[path = "http2.rs"]
 mod http2;
+#[path = "kong_upstreams/mod.rs"]
+mod kong_upstreams;
 #[path = "limits.rs"]
 mod limits;
 #[path = "metrics.rs"]

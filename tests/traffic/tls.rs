@@ -1,17 +1,19 @@
 //! Certificates that change while clients shake hands.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, SupportedCipherSuite};
 use serde_json::{Value, json};
 
+use crate::support::authority::Authority;
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, api};
 use crate::support::names::{self, Made};
 use crate::support::origin::Origin;
 use crate::support::wait;
-
-const SWAPS: usize = 50;
 
 fn stored(gateway: &Gateway, made: &Made, names: &[&str]) -> Value {
     let certificate = gateway.create("certificates", json!({"cert": made.cert, "key": made.key}));
@@ -60,51 +62,139 @@ fn a_certificate_can_be_used_the_moment_it_is_there_and_not_after() {
     }
 }
 
-#[test]
-fn certificates_are_swapped_under_handshakes_without_a_failure() {
+/// Swaps a certificate by Kong's API while clients shake hands with both versions of TLS, each of which
+/// believes one root alone: a chain without its middle would not do. Returns how many handshakes
+/// there were.
+fn swap(times: usize) -> usize {
     let (gateway, origin) = (Gateway::start(), Origin::saying("ok"));
     gateway.serve("a", origin.address());
+    let root = Authority::root("root");
+    let issued = ["one", "other"].map(|between| root.below(between).issue(&["a.example"]));
+    let pair = |n: usize| json!({"cert": issued[n % 2].cert, "key": issued[n % 2].key});
+    let mut first = pair(0);
+    first["snis"] = json!(["a.example"]);
+    let made = gateway.api("POST", "/certificates", &first);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let path = format!("/certificates/{}", made.json()["id"].as_str().unwrap());
+    let (address, done) = (gateway.https(), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = [[&TLS12], [&TLS13]]
+        .iter()
+        .flat_map(|versions| [root.believer(versions), root.believer(versions)])
+        .map(|config| {
+            let done = Arc::clone(&done);
+            std::thread::spawn(move || shake_until(&done, address, &config))
+        })
+        .collect();
+    let mut admin = Client::connect(gateway.admin());
+    let both = root.believer(rustls::DEFAULT_VERSIONS);
+    let mut held = Client::try_connect_tls(address, both, "a.example").unwrap();
+    for n in 1..=times {
+        let answer = api(&mut admin, "PATCH", &path, &pair(n));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let going_on = held.get("/a", "a.example").text();
+        assert_eq!(going_on, "ok", "an open connection goes on");
+    }
+    done.store(true, Ordering::SeqCst);
+    clients.into_iter().map(|one| one.join().unwrap()).sum()
+}
+
+fn shake_until(done: &AtomicBool, address: SocketAddr, config: &Arc<ClientConfig>) -> usize {
+    let mut shaken = 0;
+    while !done.load(Ordering::SeqCst) || shaken == 0 {
+        let client = Client::try_connect_tls(address, Arc::clone(config), "a.example");
+        let mut client = client.unwrap_or_else(|error| panic!("after {shaken}: {error}"));
+        assert_eq!(client.get("/a", "a.example").text(), "ok");
+        shaken += 1;
+    }
+    shaken
+}
+
+#[test]
+fn certificates_are_swapped_under_handshakes_without_a_failure() {
+    assert!(swap(100) >= 4);
+}
+
+#[test]
+#[ignore = "some seconds: the hundred swaps above say the same"]
+fn a_thousand_swaps_fail_no_handshake() {
+    let (began, shaken) = (std::time::Instant::now(), swap(1000));
+    eprintln!("{shaken} handshakes in {:?}", began.elapsed());
+}
+
+#[test]
+fn the_new_certificate_is_shown_when_the_change_is_answered() {
+    let gateway = Gateway::start();
     let both = [
         names::certificate(&["a.example"]),
         names::certificate(&["a.example"]),
     ];
     let certificate = stored(&gateway, &both[0], &["a.example"]);
-    let path = format!("/api/certificates/{}", certificate["id"].as_str().unwrap());
-    let config = names::client(&[&both[0], &both[1]], &["http/1.1"]);
-    let (address, done) = (gateway.https(), Arc::new(AtomicBool::new(false)));
-    let clients: Vec<_> = (0..3)
-        .map(|_| {
-            let (config, done) = (Arc::clone(&config), Arc::clone(&done));
-            std::thread::spawn(move || {
-                let mut shaken = 0;
-                while !done.load(Ordering::SeqCst) || shaken == 0 {
-                    let client = Client::try_connect_tls(address, Arc::clone(&config), "a.example");
-                    let mut client =
-                        client.unwrap_or_else(|error| panic!("after {shaken}: {error}"));
-                    assert_eq!(client.get("/a", "a.example").text(), "ok");
-                    shaken += 1;
-                }
-            })
-        })
-        .collect();
-    let mut admin = Client::connect(gateway.admin());
-    let mut held = Client::try_connect_tls(address, config, "a.example").unwrap();
-    for n in 0..SWAPS {
-        let made = &both[(n + 1) % 2];
+    let path = format!("/certificates/{}", certificate["id"].as_str().unwrap());
+    for n in 1..10 {
+        let made = &both[n % 2];
         let document = json!({"cert": made.cert, "key": made.key});
-        let answer = api(&mut admin, "PATCH", &path, &document);
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(gateway.api("PATCH", &path, &document).status, 200);
         assert!(shows(&gateway, made, "a.example"), "{n}");
-        assert_eq!(
-            held.get("/a", "a.example").text(),
-            "ok",
-            "an open connection goes on"
-        );
+        assert!(!shows(&gateway, &both[(n + 1) % 2], "a.example"), "{n}");
     }
-    done.store(true, Ordering::SeqCst);
-    for client in clients {
-        client.join().unwrap();
-    }
+}
+
+#[test]
+fn the_name_star_is_for_clients_that_no_other_name_is_there_for() {
+    let gateway = Gateway::start();
+    let own = names::certificate(&["a.example"]);
+    let rest = names::certificate(&["a.example", "b.test", "127.0.0.1"]);
+    stored(&gateway, &own, &["a.example"]);
+    assert!(!shows(&gateway, &rest, "b.test"));
+    let pair = json!({"cert": rest.cert, "key": rest.key, "snis": ["*"]});
+    let made = gateway.api("POST", "/certificates", &pair);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let sni = gateway.api("GET", "/snis/*", &Value::Null);
+    assert_eq!(sni.json()["certificate"]["id"], made.json()["id"]);
+    assert!(shows(&gateway, &own, "a.example"));
+    assert!(shows(&gateway, &rest, "b.test"));
+    // Who asks for an address sends no name.
+    assert!(shows(&gateway, &rest, "127.0.0.1"));
+    let twice = gateway.api("POST", "/certificates", &pair);
+    assert_eq!(twice.status, 400, "{}", twice.text());
+    let gone = gateway.api("DELETE", "/snis/*", &Value::Null);
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    assert!(!shows(&gateway, &rest, "b.test"));
+}
+
+#[test]
+fn a_client_gets_the_kind_of_key_that_it_can_verify() {
+    const RSA: &str = include_str!("../fixtures/certificates/rsa.pem");
+    const RSA_KEY: &str = include_str!("../fixtures/certificates/rsa.pkcs8.key");
+    let gateway = Gateway::start();
+    let made = names::certificate(&["a.example"]);
+    let pair = json!({
+        "cert": made.cert, "key": made.key, "cert_alt": RSA, "key_alt": RSA_KEY, "snis": ["a.example"],
+    });
+    let stored = gateway.api("POST", "/certificates", &pair);
+    assert_eq!(stored.status, 201, "{}", stored.text());
+    // One that knows no ECDSA hears of the other certificate, whose authority it does not believe.
+    let told = |suites: fn(&SupportedCipherSuite) -> bool| {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites.retain(suites);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.der.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&TLS12])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Client::try_connect_tls(gateway.https(), Arc::new(config), "a.example").map(drop)
+    };
+    told(|suite| named_in(suite, "ECDSA")).unwrap();
+    let other = told(|suite| named_in(suite, "_RSA_"))
+        .unwrap_err()
+        .to_string();
+    assert!(other.contains("invalid peer certificate"), "{other}");
+}
+
+fn named_in(suite: &SupportedCipherSuite, word: &str) -> bool {
+    format!("{suite:?}").contains(word)
 }
 
 #[test]

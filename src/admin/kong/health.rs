@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::view::View;
 use super::{Call, Kong, answer};
 use crate::admin::status::{EndpointState, Health};
-use crate::model::{Endpoint, Entity, Kind, Pool};
+use crate::model::{Endpoint, Entity, Kind, Pool, is_service_name};
 
 /// The upstream of a URL, and the collection of its targets.
 pub(super) fn upstream<'a>(
@@ -24,13 +24,14 @@ pub(super) fn upstream<'a>(
     Ok((found, targets))
 }
 
-/// Kong's word for a target's state; `checked` where the upstream has health checks.
-const fn word(state: Option<Health>, weight: u16, checked: bool) -> &'static str {
+/// Kong's word for a state; `checked` where the upstream has health checks.
+const fn word(state: Health, checked: bool) -> &'static str {
     match state {
-        Some(Health::Unresolved) => "DNS_ERROR",
-        _ if weight == 0 || !checked => "HEALTHCHECKS_OFF",
-        Some(Health::Unhealthy) => "UNHEALTHY",
-        Some(Health::Healthy | Health::Unknown | Health::Disabled) | None => "HEALTHY",
+        Health::Unresolved => "DNS_ERROR",
+        Health::Disabled => "HEALTHCHECKS_OFF",
+        Health::Unhealthy if checked => "UNHEALTHY",
+        Health::Healthy | Health::Unknown if checked => "HEALTHY",
+        Health::Unhealthy | Health::Healthy | Health::Unknown => "HEALTHCHECKS_OFF",
     }
 }
 
@@ -39,50 +40,82 @@ struct Seen<'a> {
     target: &'a Arc<Entity>,
     endpoint: &'a Endpoint,
     states: Vec<&'a EndpointState>,
+    checked: bool,
 }
 
-impl Seen<'_> {
-    /// The best of its addresses speaks for it.
-    fn best(&self) -> Option<Health> {
-        self.states.iter().map(|state| state.health).max()
+/// The weight of addresses: of all, and of those that may get traffic.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    total: u64,
+    available: u64,
+}
+
+impl Weight {
+    /// What has no address has no weight.
+    fn of(state: &EndpointState) -> Self {
+        let weight = u64::from(state.weight);
+        let (total, available) = match state.health {
+            Health::Unresolved => (0, 0),
+            Health::Unhealthy => (weight, 0),
+            Health::Healthy | Health::Unknown | Health::Disabled => (weight, weight),
+        };
+        Self { total, available }
     }
 
-    fn weight_available(&self) -> u64 {
-        let weight = u64::from(self.endpoint.weight);
-        if self.best() == Some(Health::Unhealthy) {
-            0
-        } else {
-            weight
+    const fn and(self, other: Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            available: self.available + other.available,
         }
     }
 
-    fn data(&self, checked: bool) -> Value {
-        let weight = self.endpoint.weight;
-        let (total, available) = (u64::from(weight), self.weight_available());
-        let address = |state: &&EndpointState| {
-            let resolved = state.resolved;
-            json!({
-                "ip": resolved.map_or_else(|| self.endpoint.host.to_string(), |a| a.ip().to_string()),
-                "port": self.endpoint.port,
-                "weight": state.weight,
-                "health": word(Some(state.health), state.weight, checked),
-            })
-        };
-        let addresses: Vec<_> = self.states.iter().map(address).collect();
-        json!({
-            "host": self.endpoint.host,
-            "port": self.endpoint.port,
-            "dns": "A",
-            "nodeWeight": weight,
-            "weight": {"total": total, "available": available, "unavailable": total - available},
-            "addresses": addresses,
-        })
+    fn document(self) -> Value {
+        let Self { total, available } = self;
+        json!({"total": total, "available": available, "unavailable": total - available})
+    }
+
+    /// Whether at least so many percent are available, and something is.
+    const fn reaches(self, percent: u8) -> bool {
+        self.available > 0 && self.available * 100 >= self.total * percent as u64
     }
 }
 
-/// Whether anything judges the endpoints of a pool.
-const fn is_checked(pool: &Pool) -> bool {
-    pool.active.is_some() || pool.passive.is_some()
+impl Seen<'_> {
+    /// The best of its addresses speaks for it; a target of weight 0 is not judged.
+    fn word(&self) -> &'static str {
+        let best = self.states.iter().map(|state| state.health).max();
+        let state = match self.endpoint.weight {
+            0 => Health::Disabled,
+            _ => best.unwrap_or(Health::Unknown),
+        };
+        word(state, self.checked)
+    }
+
+    fn weight(&self) -> Weight {
+        let all = self.states.iter().map(|state| Weight::of(state));
+        all.fold(Weight::default(), Weight::and)
+    }
+
+    fn data(&self) -> Value {
+        let addresses = self.states.iter().filter_map(|state| {
+            let resolved = state.resolved?;
+            Some(json!({
+                "ip": resolved.ip().to_string(),
+                "port": resolved.port(),
+                "weight": state.weight,
+                "health": word(state.health, self.checked),
+            }))
+        });
+        let srv = is_service_name(self.endpoint.host.as_str());
+        json!({
+            "host": self.endpoint.host,
+            "port": self.endpoint.port,
+            "dns": if srv { "SRV" } else { "A" },
+            "nodeWeight": self.endpoint.weight,
+            "weight": self.weight().document(),
+            "addresses": addresses.collect::<Vec<_>>(),
+        })
+    }
 }
 
 impl Kong {
@@ -95,6 +128,7 @@ impl Kong {
         let view = View::new(&snapshot);
         let (pool, targets) = upstream(view, key)?;
         let observed = (self.observe)();
+        let checked = pool.as_kind::<Pool>().is_some_and(Pool::is_checked);
         let seen: Vec<_> = view
             .children(pool, targets, "upstream")
             .filter_map(|target| {
@@ -105,22 +139,21 @@ impl Kong {
                     target,
                     endpoint,
                     states,
+                    checked,
                 })
             })
             .collect();
-        let checked = pool.as_kind::<Pool>().is_some_and(is_checked);
         let whole = call
             .query
             .iter()
             .any(|(name, value)| name == "balancer_health" && value == "1");
         let data = if whole {
-            balancer(pool, &seen, checked)
+            balancer(pool, &seen)
         } else {
             let one = |seen: &Seen<'_>| {
                 let mut document = view.render(targets, seen.target);
-                let weight = seen.endpoint.weight;
-                document.insert("health".into(), word(seen.best(), weight, checked).into());
-                document.insert("data".into(), seen.data(checked));
+                document.insert("health".into(), seen.word().into());
+                document.insert("data".into(), seen.data());
                 Value::Object(document)
             };
             seen.iter().map(one).collect()
@@ -141,34 +174,36 @@ impl Kong {
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let (pool, targets) = upstream(view, key)?;
+        // Kong 1 and 2 asked for POST, which 3 refuses.
         if *method != Method::PUT {
             return Err(Failure::method_not_allowed());
         }
         let found = view.find_child(pool, targets, "upstream", target);
         let found = found.ok_or_else(Failure::not_found)?;
-        (self.mark)(found.id, address, healthy);
-        Ok(answer::nothing())
+        if (self.mark)(found.id, address, healthy) || address.is_none() {
+            Ok(answer::nothing())
+        } else {
+            Err(Failure::not_found())
+        }
     }
 }
 
 /// The upstream as a whole: healthy while enough of its weight is.
-fn balancer(pool: &Entity, seen: &[Seen<'_>], checked: bool) -> Value {
-    let total: u64 = seen.iter().map(|one| u64::from(one.endpoint.weight)).sum();
-    let available: u64 = seen.iter().map(Seen::weight_available).sum();
-    let threshold = pool
-        .as_kind::<Pool>()
-        .map_or(0, |pool| pool.healthy_percent_min);
-    let healthy = available > 0 && available * 100 > total * u64::from(threshold);
+fn balancer(pool: &Entity, seen: &[Seen<'_>]) -> Value {
+    let weight = seen.iter().map(Seen::weight);
+    let weight = weight.fold(Weight::default(), Weight::and);
+    let spec = pool.as_kind::<Pool>();
+    let healthy = weight.reaches(spec.map_or(0, |pool| pool.healthy_percent_min));
     let state = if healthy { "HEALTHY" } else { "UNHEALTHY" };
-    let state = if checked { state } else { "HEALTHCHECKS_OFF" };
-    let hosts: Vec<_> = seen.iter().map(|one| one.data(checked)).collect();
+    let checked = spec.is_some_and(Pool::is_checked);
+    let hosts: Vec<_> = seen.iter().map(Seen::data).collect();
     json!({
         "id": pool.id,
-        "health": state,
+        "health": if checked { state } else { "HEALTHCHECKS_OFF" },
         "balancer_health": state,
         "details": {
             "healthy": healthy,
-            "weight": {"total": total, "available": available, "unavailable": total - available},
+            "weight": weight.document(),
             "hosts": hosts,
         },
     })

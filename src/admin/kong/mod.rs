@@ -52,8 +52,8 @@ use view::View;
 use write::{Write, Writer};
 
 /// Marks a target healthy or not, by hand, until its next report: the endpoint, and one of its addresses
-/// (`ip:port`) or all.
-pub type Mark = Arc<dyn Fn(Id, Option<&str>, bool) + Send + Sync>;
+/// (`ip:port`) or all. Says whether there was one.
+pub type Mark = Arc<dyn Fn(Id, Option<&str>, bool) -> bool + Send + Sync>;
 
 /// What traffic there was since the process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -70,7 +70,11 @@ pub(super) const fn traits(kind: Kind) -> Traits {
             namespaced: false,
             ..NAMED
         },
-        Kind::Pool | Kind::Listener => NAMED,
+        Kind::Pool => NAMED,
+        Kind::Listener => Traits {
+            references: &[("service", Kind::Service)],
+            ..NAMED
+        },
         Kind::Service => Traits {
             shorthand: Some(URL),
             ..NAMED

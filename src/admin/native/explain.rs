@@ -36,21 +36,33 @@ pub enum Scheme {
     #[default]
     Http,
     Https,
+    /// A connection of bytes.
+    Tcp,
+    /// A connection of bytes within TLS.
+    Tls,
+}
+
+impl Scheme {
+    const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
 }
 
 /// A request that nobody sent.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub method: Method,
-    /// As the request's `Host` would have it, port included.
+    /// As the request's `Host` would have it, port included; empty for a connection of bytes.
     pub host: String,
     /// The request target: path and query, as sent.
     pub path: String,
     pub headers: HeaderMap,
     pub scheme: Scheme,
     pub client: IpAddr,
-    /// The TLS server name; only with `https`.
+    /// The TLS server name; only with `https` and `tls`.
     pub sni: Option<String>,
+    /// The address the client connected to.
+    pub address: IpAddr,
     /// The port the client connected to; default the scheme's.
     pub port: u16,
 }
@@ -62,8 +74,10 @@ pub(super) struct Asked {
     /// Default `GET`.
     #[serde(default)]
     method: Option<String>,
-    /// The `Host`, with or without a port.
-    host: String,
+    /// The `Host`, with or without a port; a connection of bytes (`tcp`, `tls`) has none, nor has it a
+    /// method, a path or headers.
+    #[serde(default)]
+    host: Option<String>,
     /// Path and query, as sent. Default `/`.
     #[serde(default)]
     path: Option<String>,
@@ -79,6 +93,9 @@ pub(super) struct Asked {
     /// The TLS server name. Default none.
     #[serde(default)]
     sni: Option<String>,
+    /// The address the client connected to. Default `127.0.0.1`.
+    #[serde(default)]
+    address: Option<IpAddr>,
     /// The port the client connected to. Default 80 or 443, by scheme.
     #[serde(default)]
     port: Option<u16>,
@@ -153,9 +170,9 @@ pub struct Candidate {
 pub struct Forward {
     /// The scheme towards the endpoint.
     pub scheme: String,
-    /// The `Host` sent to the endpoint.
+    /// The `Host` sent to the endpoint; empty for a connection of bytes.
     pub host: String,
-    /// The path and query sent to the endpoint.
+    /// The path and query sent to the endpoint; empty for a connection of bytes.
     pub path: String,
     /// The pool; none for a service's own host.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,7 +201,7 @@ pub struct Answer {
     pub why: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
-    /// The routes that were tried, in order, at most 200.
+    /// The routes that were tried, in order, at most 200; none are listed for a connection of bytes.
     pub candidates: Vec<Candidate>,
     /// How many candidates are left out.
     pub candidates_omitted: usize,
@@ -203,17 +220,22 @@ pub(super) fn question(body: Value) -> Result<Question, Details> {
     let method = Method::from_bytes(method.as_bytes())
         .map_err(|_| Flaw::at_field("method", format!("{method:?} is not a method")))?;
     let default_port = match asked.scheme {
-        Scheme::Http => 80,
-        Scheme::Https => 443,
+        Scheme::Http | Scheme::Tcp => 80,
+        Scheme::Https | Scheme::Tls => 443,
+    };
+    let host = match (asked.host, asked.scheme.is_http()) {
+        (None, false) => String::new(),
+        (host, _) => checked("host", host.unwrap_or_default())?,
     };
     Ok(Question {
         method,
-        host: checked("host", asked.host)?,
+        host,
         path: target(asked.path)?,
         headers: headers(asked.headers)?,
         scheme: asked.scheme,
         client: asked.client.unwrap_or(LOOPBACK),
         sni: asked.sni.map(|name| checked("sni", name)).transpose()?,
+        address: asked.address.unwrap_or(LOOPBACK),
         port: asked.port.unwrap_or(default_port),
     })
 }
@@ -280,6 +302,8 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(asked.port, 443);
+        let bytes = question(json!({"scheme": "tls", "sni": "a"})).unwrap();
+        assert_eq!((&*bytes.host, bytes.port), ("", 443));
         assert_eq!(asked.headers.get_all("x-b").iter().count(), 2);
     }
 
@@ -288,6 +312,8 @@ mod tests {
         let cases = [
             (json!({"host": "a", "method": "G T"}), "/method"),
             (json!({"host": ""}), "/host"),
+            (json!({}), "/host"),
+            (json!({"scheme": "tls", "host": "a b"}), "/host"),
             (json!({"host": "a b"}), "/host"),
             (json!({"host": "a", "path": "x"}), "/path"),
             (json!({"host": "a", "path": "/ö"}), "/path"),

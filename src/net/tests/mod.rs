@@ -205,6 +205,7 @@ impl Setup {
         let app = |worker| App {
             proxy: probe(worker),
             lane: None,
+            streams: None,
         };
         let scratch = tempfile::tempdir().unwrap();
         let trust = TrustStore::prepare(None, scratch.path()).unwrap();

@@ -96,25 +96,25 @@ fn json(entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn json_key(key: &str, out: &mut Vec<u8>) {
+pub(super) fn json_key(key: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(b"\":");
 }
 
-fn json_text(key: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
+pub(super) fn json_text(key: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     if let Some(value) = value {
         json_key(key, out);
         quoted(value, Escape::Json, out);
     }
 }
 
-fn json_number(key: &str, value: u64, out: &mut Vec<u8>) {
+pub(super) fn json_number(key: &str, value: u64, out: &mut Vec<u8>) {
     json_key(key, out);
     number(value, out);
 }
 
-fn text(entry: &Entry<'_>, out: &mut Vec<u8>) {
+pub(super) fn text(entry: &Entry<'_>, out: &mut Vec<u8>) {
     time(entry.time, out);
     out.push(b' ');
     address(entry.client, out);
@@ -231,12 +231,12 @@ fn number(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn address(address: IpAddr, out: &mut Vec<u8>) {
+pub(super) fn address(address: IpAddr, out: &mut Vec<u8>) {
     write!(out, "{address}").expect("a Vec takes every byte");
 }
 
 /// Seconds with six decimals.
-fn seconds(duration: Duration, out: &mut Vec<u8>) {
+pub(super) fn seconds(duration: Duration, out: &mut Vec<u8>) {
     number(duration.as_secs(), out);
     out.push(b'.');
     padded(u64::from(duration.subsec_micros()), 6, out);
@@ -254,7 +254,7 @@ fn padded(value: u64, width: usize, out: &mut Vec<u8>) {
 }
 
 /// RFC 3339 in UTC with milliseconds.
-fn time(time: Timestamp, out: &mut Vec<u8>) {
+pub(super) fn time(time: Timestamp, out: &mut Vec<u8>) {
     let seconds = time.seconds();
     let (year, month, day) = civil(seconds / 86_400);
     let of_day = seconds % 86_400;

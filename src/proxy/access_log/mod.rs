@@ -1,8 +1,9 @@
-//! One line for each request. Workers render into buffers of their own; one thread carries the
+//! One line for each request and each connection of bytes. Workers render into buffers of their own; one thread carries the
 //! buffers to the sink. Nobody who serves traffic waits for the sink: where a buffer is full, the
 //! line is dropped and counted.
 
 mod line;
+mod session;
 
 use std::cell::Cell;
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::metrics::Error;
 use crate::metrics::Metrics;
 
 pub use line::{Entry, FIELD_BYTES_MAX, Format};
+pub use session::Session;
 
 /// The longest time a line waits before it is written.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(500);
@@ -121,6 +123,15 @@ impl AccessLog {
 
     /// Adds a line, or drops it where the buffer is full. Never waits for the sink.
     pub fn write(&self, entry: &Entry<'_>) {
+        self.append(|format, out| format.render(entry, out));
+    }
+
+    /// The same for a connection of bytes.
+    pub fn write_session(&self, session: &Session<'_>) {
+        self.append(|format, out| format.render_session(session, out));
+    }
+
+    fn append(&self, render: impl FnOnce(Format, &mut Vec<u8>)) {
         let Some(shard) = self.0.shards.get(shard_of_this_thread()) else {
             return;
         };
@@ -130,7 +141,7 @@ impl AccessLog {
             self.0.counts.dropped.inc();
             return;
         }
-        self.0.format.render(entry, &mut buffer);
+        render(self.0.format, &mut buffer);
         let after = buffer.len();
         drop(buffer);
         if before < SHARD_BYTES_WAKE && after >= SHARD_BYTES_WAKE {

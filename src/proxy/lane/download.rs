@@ -209,6 +209,7 @@ impl Download {
             reason: Some(response.reason),
             fields: &response.fields,
             edits,
+            offers: false,
         };
         self.stage = match answer {
             Answer::Interim => {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Response};
 use pingora::protocols::http::v2::server::HttpSession;
 
@@ -332,6 +332,7 @@ impl<C> Visit<'_, C> {
             reason: None,
             fields: &parts.headers,
             edits: Edits::default(),
+            offers: parts.headers.contains_key(UPGRADE),
         };
         let framing = Framing::Length(body.len() as u64);
         let keep = self.reception.keep(&self.x);

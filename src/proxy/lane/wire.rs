@@ -42,13 +42,21 @@ pub(super) struct Outgoing<'a, F> {
     pub(super) reason: Option<&'a [u8]>,
     pub(super) fields: &'a F,
     pub(super) edits: Edits,
+    /// Whether it offers another protocol, which it says twice (RFC 9110 §7.8).
+    pub(super) offers: bool,
 }
 
 impl<F: Fields> Outgoing<'_, F> {
     /// What a final response says of its own connection. `chunks`: its body is to be framed so.
     pub(super) fn finish(&mut self, chunks: bool, keep: bool) {
-        let option = if keep { "keep-alive" } else { "close" };
-        self.edits.set(CONNECTION, HeaderValue::from_static(option));
+        let options = match (self.offers, keep) {
+            (false, true) => "keep-alive",
+            (false, false) => "close",
+            (true, true) => "Upgrade",
+            (true, false) => "Upgrade, close",
+        };
+        self.edits
+            .set(CONNECTION, HeaderValue::from_static(options));
         if !self.fields.has(&DATE) {
             self.edits.set(DATE, get_cached_date());
         }

@@ -308,7 +308,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::super::super::endpoint::Endpoints;
-    use super::super::super::pool::{Member, Policy};
+    use super::super::super::policy::{Member, Policy};
     use super::*;
 
     fn pool(live: &Endpoints, name: &str, count: u16, check: &ActiveCheck) -> Arc<Pool> {

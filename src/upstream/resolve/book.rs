@@ -1,9 +1,10 @@
 //! What is known of the wanted names, and when to ask again. Pure: time is passed in.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use super::Address;
 
 /// The shortest and the longest time an answer is used; in between, its TTL decides.
 const TTL_MIN: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(60);
 pub(super) enum Answer {
     /// At least one address, sorted.
     Found {
-        addresses: Arc<[IpAddr]>,
+        addresses: Arc<[Address]>,
         ttl: Duration,
     },
     Failed(String),
@@ -29,7 +30,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// No addresses are a failure: what resolved before stays in use.
-    pub(super) fn found(addresses: Vec<IpAddr>, ttl: Duration) -> Self {
+    pub(super) fn found(addresses: Vec<Address>, ttl: Duration) -> Self {
         if addresses.is_empty() {
             return Self::Failed("name has no address".into());
         }
@@ -44,7 +45,7 @@ impl Answer {
 #[derive(Debug)]
 struct Entry {
     /// The last good answer.
-    addresses: Option<Arc<[IpAddr]>>,
+    addresses: Option<Arc<[Address]>>,
     /// Failures since then.
     failures: u32,
     /// When to ask again; `None` while a lookup waits or is under way.
@@ -136,7 +137,7 @@ impl Book {
         name: &Arc<str>,
         answer: Answer,
         now: Instant,
-    ) -> Option<Arc<[IpAddr]>> {
+    ) -> Option<Arc<[Address]>> {
         let entry = self.entries.get_mut(name)?;
         let (wait, news) = match answer {
             Answer::Found { addresses, ttl } => {
@@ -183,7 +184,8 @@ mod tests {
     }
 
     fn found(last: u8, ttl: Duration) -> Answer {
-        Answer::found(vec![IpAddr::from([192, 0, 2, last])], ttl)
+        let ip = std::net::IpAddr::from([192, 0, 2, last]);
+        Answer::found(vec![ip.into()], ttl)
     }
 
     fn failed() -> Answer {

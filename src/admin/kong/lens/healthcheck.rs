@@ -1,11 +1,13 @@
 //! Health checks of an upstream: Kong's record, and the checks of a pool.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Document, Fields};
-use crate::model::{ActiveCheck, CheckProtocol, Invalid, PassiveCheck, Pool, Statuses, Thresholds};
+use crate::model::{ActiveCheck, CheckHeaders, CheckProtocol, Invalid, Name, PassiveCheck, Pool};
+use crate::model::{Statuses, Thresholds};
 
 /// Kong's default lists of statuses.
 const ACTIVE_HEALTHY: [u16; 2] = [200, 302];
@@ -20,8 +22,28 @@ pub(super) fn document(pool: &Pool) -> Value {
     json!({
         "active": active(pool.active.as_ref()),
         "passive": passive(pool.passive.as_ref()),
-        "threshold": pool.healthy_percent_min,
+        "threshold": pool.healthy_percent_min.saturating_sub(1),
     })
+}
+
+const fn word(protocol: CheckProtocol) -> &'static str {
+    match protocol {
+        CheckProtocol::Http => "http",
+        CheckProtocol::Https => "https",
+        CheckProtocol::Tcp => "tcp",
+        CheckProtocol::Grpc => "grpc",
+        CheckProtocol::Grpcs => "grpcs",
+    }
+}
+
+fn protocol(record: &Document) -> CheckProtocol {
+    match record.text("type") {
+        Some("https") => CheckProtocol::Https,
+        Some("tcp") => CheckProtocol::Tcp,
+        Some("grpc") => CheckProtocol::Grpc,
+        Some("grpcs") => CheckProtocol::Grpcs,
+        _ => CheckProtocol::Http,
+    }
 }
 
 fn active(check: Option<&ActiveCheck>) -> Value {
@@ -31,20 +53,17 @@ fn active(check: Option<&ActiveCheck>) -> Value {
         ..Thresholds::off()
     };
     let thresholds = check.map_or(&off, |check| &check.thresholds);
-    let kind = match check.map(|check| check.protocol) {
-        Some(CheckProtocol::Https) => "https",
-        Some(CheckProtocol::Tcp) => "tcp",
-        Some(CheckProtocol::Http) | None => "http",
-    };
+    let protocol = check.map_or(CheckProtocol::Http, |check| check.protocol);
+    let headers = check.map(|check| &check.headers);
     let interval = |of: fn(&ActiveCheck) -> Duration| seconds(check.map_or(Duration::ZERO, of));
     json!({
-        "type": kind,
+        "type": word(protocol),
         "timeout": seconds(check.map_or(Duration::from_secs(1), |check| check.timeout)),
         "concurrency": check.map_or(10, |check| check.concurrency),
         "http_path": check.map_or("/", |check| &check.path),
         "https_verify_certificate": check.is_none_or(|check| check.tls_verify),
-        "https_sni": null,
-        "headers": null,
+        "https_sni": check.and_then(|check| check.tls_server_name.as_ref()),
+        "headers": headers.filter(|headers| !headers.is_empty()),
         "healthy": {
             "interval": interval(|check| check.healthy_interval),
             "http_statuses": thresholds.healthy_statuses,
@@ -67,8 +86,9 @@ fn passive(check: Option<&PassiveCheck>) -> Value {
         ..Thresholds::off()
     };
     let thresholds = check.map_or(&off, |check| &check.thresholds);
+    let protocol = check.map_or(CheckProtocol::Http, |check| check.protocol);
     json!({
-        "type": "http",
+        "type": word(protocol),
         "healthy": {
             "http_statuses": thresholds.healthy_statuses,
             "successes": thresholds.successes,
@@ -98,36 +118,43 @@ pub(super) fn put(record: &Document, pool: &mut Pool) -> Result<(), Invalid> {
     let empty = Document::new();
     let active = record.record("active").unwrap_or(&empty);
     let passive = record.record("passive").unwrap_or(&empty);
-    pool.active = read_active(active, &empty)?;
+    pool.active = read_active(active, &empty, pool.active.as_ref())?;
     pool.passive = read_passive(passive, &empty, pool.passive.as_ref())?;
     let threshold = record.get("threshold").and_then(Value::as_f64);
     pool.healthy_percent_min = whole_percent(threshold.unwrap_or(0.0));
     Ok(())
 }
 
-/// The smallest whole percentage that is no less.
-fn whole_percent(percent: f64) -> u8 {
-    (0..=100)
-        .find(|whole| f64::from(*whole) >= percent)
+/// Kong wants more than its threshold to be healthy, the model at least its own: the smallest whole
+/// percentage that is more. 0 asks for nothing, and all is always enough.
+fn whole_percent(threshold: f64) -> u8 {
+    if threshold <= 0.0 {
+        return 0;
+    }
+    (1..=100)
+        .find(|whole| f64::from(*whole) > threshold)
         .unwrap_or(100)
 }
 
-fn read_active(record: &Document, empty: &Document) -> Result<Option<ActiveCheck>, Invalid> {
+fn read_active(
+    record: &Document,
+    empty: &Document,
+    old: Option<&ActiveCheck>,
+) -> Result<Option<ActiveCheck>, Invalid> {
     let healthy = record.record("healthy").unwrap_or(empty);
     let unhealthy = record.record("unhealthy").unwrap_or(empty);
     let (up, down) = (time(healthy, "interval"), time(unhealthy, "interval"));
     if up.is_zero() && down.is_zero() {
         return Ok(None);
     }
-    let protocol = match record.text("type") {
-        Some("tcp") => CheckProtocol::Tcp,
-        Some("https" | "grpcs") => CheckProtocol::Https,
-        _ => CheckProtocol::Http,
-    };
     // A check that may take no time would never succeed.
     let timeout = time(record, "timeout").max(Duration::from_millis(1));
+    let name = record.text("https_sni").map(str::parse::<Name>).transpose();
     Ok(Some(ActiveCheck {
-        protocol,
+        protocol: protocol(record),
+        host: old.and_then(|old| old.host.clone()),
+        headers: headers(record)?,
+        tls_server_name: name.map_err(wrong)?,
         path: record.text("http_path").unwrap_or("/").into(),
         healthy_interval: up,
         unhealthy_interval: down,
@@ -135,8 +162,20 @@ fn read_active(record: &Document, empty: &Document) -> Result<Option<ActiveCheck
         concurrency: record.whole("concurrency").unwrap_or(u16::MAX),
         thresholds: thresholds(healthy, unhealthy)?,
         tls_verify: record.flag("https_verify_certificate").unwrap_or(true),
-        ..ActiveCheck::default()
     }))
+}
+
+fn wrong(invalid: Invalid) -> Invalid {
+    Invalid::new("healthchecks", invalid.why)
+}
+
+fn headers(record: &Document) -> Result<CheckHeaders, Invalid> {
+    let Some(fields) = record.record("headers") else {
+        return Ok(CheckHeaders::default());
+    };
+    let one = |name: &String| (name.clone(), fields.texts(name));
+    let lines: BTreeMap<_, _> = fields.keys().map(one).collect();
+    lines.try_into().map_err(wrong)
 }
 
 /// Kong's ejected targets wait for an active check, or for a mark by hand.
@@ -147,20 +186,12 @@ fn read_passive(
 ) -> Result<Option<PassiveCheck>, Invalid> {
     let healthy = record.record("healthy").unwrap_or(empty);
     let unhealthy = record.record("unhealthy").unwrap_or(empty);
-    let thresholds = thresholds(healthy, unhealthy)?;
-    let counts = [
-        thresholds.tcp_failures,
-        thresholds.timeouts,
-        thresholds.http_failures,
-    ];
-    if counts == [0, 0, 0] {
-        return Ok(None);
-    }
-    let ejection = old.map_or(Duration::ZERO, |old| old.ejection);
-    Ok(Some(PassiveCheck {
-        thresholds,
-        ejection,
-    }))
+    let check = PassiveCheck {
+        protocol: protocol(record),
+        thresholds: thresholds(healthy, unhealthy)?,
+        ejection: old.map_or(Duration::ZERO, |old| old.ejection),
+    };
+    Ok(Some(check).filter(PassiveCheck::is_on))
 }
 
 fn thresholds(healthy: &Document, unhealthy: &Document) -> Result<Thresholds, Invalid> {

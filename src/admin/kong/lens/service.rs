@@ -8,7 +8,8 @@ use super::{Document, Fields, listed, mention};
 use crate::model::{Id, Invalid, Kinded, Protocol, Service, Spec};
 
 pub(super) fn document(spec: &Service) -> Document {
-    let verifies = spec.protocol.is_tls() && spec.tls_verify;
+    let verify = spec.tls_verify.filter(|_| spec.protocol.is_tls());
+    let depth = spec.tls_verify_depth.filter(|_| spec.protocol.is_tls());
     let fields = [
         ("name", json!(spec.name)),
         ("retries", json!(spec.retries)),
@@ -20,7 +21,8 @@ pub(super) fn document(spec: &Service) -> Document {
         ("write_timeout", milliseconds(spec.write_timeout)),
         ("read_timeout", milliseconds(spec.read_timeout)),
         ("client_certificate", mention(spec.client_certificate)),
-        ("tls_verify", verifies.then_some(true).into()),
+        ("tls_verify", json!(verify)),
+        ("tls_verify_depth", json!(depth)),
         ("ca_certificates", listed(&spec.ca_certificates)),
         ("enabled", json!(spec.enabled)),
     ];
@@ -78,8 +80,10 @@ pub(super) fn spec(
         spec.protocol = read_protocol(document.text("protocol").unwrap_or_default());
     }
     if !unchanged("tls_verify") || old.is_none() {
-        let asked = document.flag("tls_verify").unwrap_or(false);
-        spec.tls_verify = asked || !spec.protocol.is_tls();
+        spec.tls_verify = document.flag("tls_verify");
+    }
+    if !unchanged("tls_verify_depth") || old.is_none() {
+        spec.tls_verify_depth = document.whole("tls_verify_depth");
     }
     spec.name = name(document)?;
     spec.port = document.whole("port").unwrap_or(80);

@@ -1,46 +1,25 @@
 //! Certificates and keys in PEM: whether they are what they should be, and belong together.
 
 use rustls::crypto::ring::default_provider;
+use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde_json::{Map, Value};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::violation::{Fault, Violations};
 use crate::admin::page::hex;
 use crate::model::Timestamp;
-
-/// The certificates in a text, at least one, each well-formed.
-fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let chain = parsed.map_err(|why| why.to_string())?;
-    if chain.is_empty() {
-        return Err("no certificate found".into());
-    }
-    match chain.iter().all(|der| parse(der).is_some()) {
-        true => Ok(chain),
-        false => Err("not X.509".into()),
-    }
-}
-
-fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
-    let (rest, certificate) = X509Certificate::from_der(der).ok()?;
-    rest.is_empty().then_some(certificate)
-}
+use crate::pem::{Flaw, certificates, certifies, parsed, signing_key};
 
 /// The public half (SPKI, DER) of a private key that TLS here can sign with.
-fn public_half(pem: &str) -> Result<Vec<u8>, &'static str> {
-    // What the parser says may quote the text; a private key is not for messages.
-    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| "no private key found")?;
-    let unsupported = "damaged or of an unsupported kind";
-    let key = default_provider().key_provider.load_private_key(key);
-    let key = key.map_err(|_| unsupported)?;
-    Ok(key.public_key().ok_or(unsupported)?.to_vec())
+fn public_half(pem: &str) -> Result<Vec<u8>, Flaw> {
+    let key = signing_key(pem, &default_provider())?;
+    crate::pem::public_half(&*key)
 }
 
 pub(super) fn judge_certificate(pem: &str) -> Result<(), String> {
-    chain(pem)
+    certificates(pem)
         .map(drop)
         .map_err(|why| format!("invalid certificate: {why}"))
 }
@@ -85,13 +64,12 @@ pub(super) fn judge_key_pair(fields: &Map<String, Value>) -> Result<(), Fault> {
 
 /// A certificate and its key, each already judged alone; one of them in a vault is not judged.
 pub(super) fn judge_pair(cert: Option<&str>, key: Option<&str>, what: &str) -> Result<(), String> {
-    let chain = cert.and_then(|pem| chain(pem).ok());
+    let chain = cert.and_then(|pem| certificates(pem).ok());
     let key = key.and_then(|pem| public_half(pem).ok());
     let (Some(chain), Some(key)) = (chain, key) else {
         return Ok(());
     };
-    let leaf = chain.first().and_then(parse);
-    match leaf.is_some_and(|leaf| *leaf.tbs_certificate.subject_pki.raw == *key) {
+    match chain.first().is_some_and(|leaf| certifies(leaf, &key)) {
         true => Ok(()),
         false => Err(format!("{what} does not match key")),
     }
@@ -100,8 +78,8 @@ pub(super) fn judge_pair(cert: Option<&str>, key: Option<&str>, what: &str) -> R
 /// Two certificates are kept so that a client may choose between kinds of keys.
 pub(super) fn judge_kinds(cert: Option<&str>, alternative: Option<&str>) -> Result<(), String> {
     let kind = |pem: Option<&str>| {
-        let chain = chain(pem?).ok()?;
-        let leaf = parse(chain.first()?)?;
+        let chain = certificates(pem?).ok()?;
+        let leaf = parsed(chain.first()?)?;
         Some(
             leaf.tbs_certificate
                 .subject_pki
@@ -122,13 +100,16 @@ pub(super) fn judge_kinds(cert: Option<&str>, alternative: Option<&str>) -> Resu
 
 /// One certificate, a CA's, not expired.
 pub(super) fn judge_authority(cert: Option<&str>, now: Timestamp) -> Result<(), String> {
-    let Some(chain) = cert.and_then(|pem| chain(pem).ok()) else {
+    let Some(chain) = cert.and_then(|pem| certificates(pem).ok()) else {
         return Ok(());
     };
-    let ([der], Some(authority)) = (&*chain, chain.first().and_then(parse)) else {
+    let one = match &*chain {
+        [one] => parsed(one),
+        _ => None,
+    };
+    let Some(authority) = one else {
         return Err("please submit only one certificate at a time".into());
     };
-    debug_assert!(!der.is_empty(), "it has been parsed");
     if !authority.is_ca() {
         let why = "because it is missing the \"CA\" basic constraint";
         return Err(format!("certificate does not appear to be a CA {why}"));
@@ -142,8 +123,8 @@ pub(super) fn judge_authority(cert: Option<&str>, now: Timestamp) -> Result<(), 
 
 /// SHA-256 of a certificate's DER, in lower hex.
 pub fn digest(pem: &str) -> Option<String> {
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-    let hash = ring::digest::digest(&ring::digest::SHA256, &der);
+    let chain = certificates(pem).ok()?;
+    let hash = ring::digest::digest(&ring::digest::SHA256, chain.first()?);
     Some(hex(hash.as_ref()))
 }
 

@@ -1,0 +1,283 @@
+//! One direction of a session: what one side says, on its way to the other.
+//!
+//! No more than one buffer or one pipe is ever between them: nothing is read while the other side
+//! has not taken what was read before, so that a slow reader slows its writer.
+
+use std::io::{ErrorKind, Result};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustix::pipe::{SpliceFlags, splice};
+use tokio::io::{Interest, ReadBuf};
+
+use super::side::Side;
+use super::supplies::{BUFFER_BYTES, Loan, Supplies};
+
+/// How often a flow reads or writes before others get their turn: a mebibyte at most.
+const ROUNDS: usize = 8;
+
+/// The most bytes that one system call moves through a pipe.
+const SPLICE_BYTES: usize = 1 << 20;
+
+/// Below this a pipe moves no more than a buffer would.
+const BULK_BYTES: usize = 8 << 10;
+
+/// Which side broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The one that speaks.
+    From,
+    /// The one that listens.
+    To,
+}
+
+/// What was read and not yet written.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Copied {
+        buffer: Box<[u8]>,
+        begin: usize,
+        end: usize,
+    },
+    Piped(Loan),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Open,
+    /// The speaker is done; what it said is still to be handed on.
+    Ending,
+    Ended,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    held: Held,
+    stage: Stage,
+    /// Bytes handed on.
+    bytes: u64,
+    /// Rises whenever anything moves.
+    steps: u64,
+    /// The speaker has much to say: the kernel may move it, where it can.
+    bulk: bool,
+    /// The kernel moves nothing between these two.
+    copies_only: bool,
+    /// The listener may keep something back.
+    unflushed: bool,
+}
+
+impl Flow {
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) const fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Whether something waits for the listener.
+    pub(super) const fn is_held(&self) -> bool {
+        !matches!(self.held, Held::Nothing)
+    }
+
+    /// Nothing more is carried.
+    pub(super) fn give_up(&mut self) {
+        self.held = Held::Nothing;
+        self.stage = Stage::Ended;
+    }
+
+    /// Moves what can be moved. Ready once the speaker is done and the listener knows.
+    pub(super) fn poll<F: Side, T: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        supplies: &Arc<Supplies>,
+    ) -> Poll<std::result::Result<(), Broken>> {
+        for _ in 0..ROUNDS {
+            if self.is_held() {
+                ready!(self.drain(cx, to, supplies)).map_err(|_| Broken::To)?;
+                continue;
+            }
+            match self.stage {
+                Stage::Ended => return Poll::Ready(Ok(())),
+                Stage::Ending => {
+                    // A listener that is gone need not be told.
+                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                    self.stage = Stage::Ended;
+                }
+                Stage::Open => match self.fill(cx, from, to, supplies) {
+                    Poll::Ready(filled) => filled.map_err(|_| Broken::From)?,
+                    Poll::Pending => return self.flush(cx, to),
+                },
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Nothing more to read for now, so what the listener keeps back has to go.
+    fn flush<T: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut T,
+    ) -> Poll<std::result::Result<(), Broken>> {
+        if self.unflushed {
+            ready!(Pin::new(to).poll_flush(cx)).map_err(|_| Broken::To)?;
+            self.unflushed = false;
+        }
+        Poll::Pending
+    }
+
+    fn fill<F: Side, T: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &T,
+        supplies: &Arc<Supplies>,
+    ) -> Poll<Result<()>> {
+        let by_kernel = self.bulk && !self.copies_only && from.is_bare() && to.is_bare();
+        if by_kernel {
+            ready!(from.socket().poll_read_ready(cx))?;
+            if let Some(pipe) = supplies.pipe() {
+                return self.fill_pipe(cx, from, pipe);
+            }
+        }
+        self.fill_buffer(cx, from, supplies)
+    }
+
+    /// The pipe is empty, so it is the socket that has nothing where the kernel says so.
+    fn fill_pipe<F: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &F,
+        mut pipe: Loan,
+    ) -> Poll<Result<()>> {
+        loop {
+            ready!(from.socket().poll_read_ready(cx))?;
+            let moved = from.socket().try_io(Interest::READABLE, || {
+                let input = pipe.input().ok_or(ErrorKind::BrokenPipe)?;
+                let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+                Ok(splice(
+                    from.socket(),
+                    None,
+                    input,
+                    None,
+                    SPLICE_BYTES,
+                    flags,
+                )?)
+            });
+            match moved {
+                Ok(count) => {
+                    self.bulk = count >= BULK_BYTES;
+                    pipe.count = count;
+                    self.take(count, Held::Piped(pipe));
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    self.copies_only = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn fill_buffer<F: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        supplies: &Supplies,
+    ) -> Poll<Result<()>> {
+        let mut buffer = supplies.buffer();
+        let mut space = ReadBuf::new(&mut buffer);
+        let read = Pin::new(from).poll_read(cx, &mut space);
+        let end = space.filled().len();
+        match read {
+            Poll::Ready(Ok(())) if end > 0 => {
+                self.bulk = end == BUFFER_BYTES;
+                let begin = 0;
+                self.take(end, Held::Copied { buffer, begin, end });
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Ok(())) => self.take(0, Held::Nothing),
+            // TLS that ends without a word, as many do.
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.take(0, Held::Nothing);
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                supplies.put_buffer(buffer);
+                return Poll::Pending;
+            }
+        }
+        supplies.put_buffer(buffer);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Notes what was read; nothing is the end.
+    fn take(&mut self, count: usize, held: Held) {
+        self.steps += 1;
+        if count == 0 {
+            self.stage = Stage::Ending;
+        } else {
+            self.held = held;
+        }
+    }
+
+    /// Hands on some of what is held.
+    fn drain<T: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut T,
+        supplies: &Supplies,
+    ) -> Poll<Result<()>> {
+        let (count, left) = match &mut self.held {
+            Held::Nothing => return Poll::Ready(Ok(())),
+            Held::Copied { buffer, begin, end } => {
+                let part = buffer.get(*begin..*end).unwrap_or_default();
+                let count = ready!(Pin::new(to).poll_write(cx, part))?;
+                *begin += count;
+                self.unflushed = true;
+                (count, *end - *begin)
+            }
+            Held::Piped(pipe) => {
+                let count = ready!(pour(cx, pipe, to))?;
+                pipe.count = pipe.count.saturating_sub(count);
+                (count, pipe.count)
+            }
+        };
+        if count == 0 {
+            return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+        }
+        self.steps += 1;
+        self.bytes += count as u64;
+        if left == 0
+            && let Held::Copied { buffer, .. } = std::mem::take(&mut self.held)
+        {
+            supplies.put_buffer(buffer);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Moves what is in a pipe to a socket.
+fn pour<T: Side>(cx: &mut Context<'_>, pipe: &Loan, to: &T) -> Poll<Result<usize>> {
+    loop {
+        ready!(to.socket().poll_write_ready(cx))?;
+        let moved = to.socket().try_io(Interest::WRITABLE, || {
+            let output = pipe.output().ok_or(ErrorKind::BrokenPipe)?;
+            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+            Ok(splice(output, None, to.socket(), None, pipe.count, flags)?)
+        });
+        match moved {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            moved => return Poll::Ready(moved),
+        }
+    }
+}
