@@ -1,26 +1,61 @@
 //! Families whose samples are the counters of things that come and go with tables.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus::core::Desc;
+use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::Error;
+use super::{Error, RouteLabels};
 
-/// One family, and how to read its samples from a `B`, one of those things.
-pub(super) struct Family<B> {
-    pub(super) desc: Desc,
-    kind: MetricType,
-    samples: fn(&B) -> Vec<Metric>,
+/// One of those things that has counted something.
+pub(super) struct Busy<C> {
+    pub(super) labels: RouteLabels,
+    pub(super) counters: Arc<C>,
 }
 
-impl<B> Family<B> {
+impl<C> Busy<C> {
+    /// A sample without a value yet, with `more` labels.
+    pub(super) fn metric(&self, more: &[(&str, &str)]) -> Metric {
+        let RouteLabels { route, service } = &self.labels;
+        let own: [(&str, &str); 2] = [("route", route), ("service", service)];
+        labelled(&[&own, more].concat())
+    }
+}
+
+/// Families that are read from the same things.
+pub(super) struct Families<C> {
+    /// Every one that is busy.
+    pub(super) busy: Box<dyn Fn() -> Vec<Busy<C>> + Send + Sync>,
+    pub(super) families: Vec<Family<C>>,
+}
+
+impl<C: Send + Sync> Collector for Families<C> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.families.iter().map(|family| &family.desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let busy = (self.busy)();
+        let families = self.families.iter();
+        families.map(|family| family.collect(&busy)).collect()
+    }
+}
+
+/// One family, and how to read its samples.
+pub(super) struct Family<C> {
+    desc: Desc,
+    kind: MetricType,
+    samples: fn(&Busy<C>) -> Vec<Metric>,
+}
+
+impl<C> Family<C> {
     pub(super) fn new(
         name: &str,
         help: &str,
         labels: &[&str],
         kind: MetricType,
-        samples: fn(&B) -> Vec<Metric>,
+        samples: fn(&Busy<C>) -> Vec<Metric>,
     ) -> Result<Self, Error> {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         let desc = Desc::new(name.into(), help.into(), labels, Default::default());
@@ -35,7 +70,7 @@ impl<B> Family<B> {
         })
     }
 
-    pub(super) fn collect(&self, busy: &[B]) -> MetricFamily {
+    fn collect(&self, busy: &[Busy<C>]) -> MetricFamily {
         let mut family = MetricFamily::default();
         family.set_name(self.desc.fq_name.clone());
         family.set_help(self.desc.help.clone());
@@ -45,8 +80,7 @@ impl<B> Family<B> {
     }
 }
 
-/// A sample without a value yet.
-pub(super) fn labelled(pairs: &[(&str, &str)]) -> Metric {
+fn labelled(pairs: &[(&str, &str)]) -> Metric {
     let pair = |(name, value): &(&str, &str)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).into());

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
 
-use super::family::{Family, counter, float, gauge, labelled};
+use super::family::{Busy, Families, Family, counter, float, gauge};
 use super::{Error, Metrics};
 
 /// Upper bounds of the latency histogram, in seconds.
@@ -148,41 +147,23 @@ pub fn register_routes(
     metrics: &Metrics,
     busy: impl Fn() -> Vec<(RouteLabels, RouteStats)> + Send + Sync + 'static,
 ) -> Result<(), Error> {
-    let (busy, families) = (Box::new(busy), families()?);
-    metrics.register(Routes { busy, families })
-}
-
-struct Routes {
-    busy: Box<dyn Fn() -> Vec<(RouteLabels, RouteStats)> + Send + Sync>,
-    families: [Family<Busy>; 5],
-}
-
-/// A route that has seen requests.
-struct Busy {
-    labels: RouteLabels,
-    counters: Arc<Counters>,
-}
-
-impl Collector for Routes {
-    fn desc(&self) -> Vec<&Desc> {
-        self.families.iter().map(|family| &family.desc).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let busy = (self.busy)().into_iter();
+    let busy = move || {
+        let busy = busy().into_iter();
         let busy = busy.map(|(labels, stats)| Busy {
             labels,
             counters: Arc::clone(stats.counters()),
         });
-        let busy: Vec<Busy> = busy.collect();
-        let families = self.families.iter();
-        families.map(|family| family.collect(&busy)).collect()
-    }
+        busy.collect()
+    };
+    metrics.register(Families {
+        busy: Box::new(busy),
+        families: families()?,
+    })
 }
 
-fn families() -> Result<[Family<Busy>; 5], Error> {
+fn families() -> Result<Vec<Family<Counters>>, Error> {
     let labels = ["route", "service"];
-    Ok([
+    Ok(vec![
         Family::new(
             "gateway_route_requests_total",
             "Requests that a route took, by class of status.",
@@ -202,14 +183,14 @@ fn families() -> Result<[Family<Busy>; 5], Error> {
             "Bytes of request bodies.",
             &labels,
             MetricType::COUNTER,
-            |busy: &Busy| vec![counter(busy.metric(None), &busy.counters.bytes_in)],
+            |busy: &Busy<Counters>| vec![counter(busy.metric(&[]), &busy.counters.bytes_in)],
         )?,
         Family::new(
             "gateway_route_response_bytes_total",
             "Bytes of response bodies.",
             &labels,
             MetricType::COUNTER,
-            |busy: &Busy| vec![counter(busy.metric(None), &busy.counters.bytes_out)],
+            |busy: &Busy<Counters>| vec![counter(busy.metric(&[]), &busy.counters.bytes_out)],
         )?,
         Family::new(
             "gateway_route_requests_in_flight",
@@ -221,26 +202,16 @@ fn families() -> Result<[Family<Busy>; 5], Error> {
     ])
 }
 
-impl Busy {
-    fn metric(&self, status: Option<&'static str>) -> Metric {
-        let (route, service) = (&*self.labels.route, &*self.labels.service);
-        match status {
-            Some(status) => labelled(&[("route", route), ("service", service), ("status", status)]),
-            None => labelled(&[("route", route), ("service", service)]),
-        }
-    }
-}
-
 /// The classes that have been seen.
-fn requests(busy: &Busy) -> Vec<Metric> {
+fn requests(busy: &Busy<Counters>) -> Vec<Metric> {
     let classes = CLASSES.iter().zip(&busy.counters.requests);
     classes
         .filter(|(_, count)| count.load(Ordering::Relaxed) > 0)
-        .map(|(class, count)| counter(busy.metric(Some(*class)), count))
+        .map(|(class, count)| counter(busy.metric(&[("status", class)]), count))
         .collect()
 }
 
-fn durations(busy: &Busy) -> Vec<Metric> {
+fn durations(busy: &Busy<Counters>) -> Vec<Metric> {
     let counters = &busy.counters;
     let mut sum = 0;
     let mut buckets = Vec::with_capacity(ROUTE_BUCKETS.len());
@@ -257,15 +228,15 @@ fn durations(busy: &Busy) -> Vec<Metric> {
     histogram.set_bucket(buckets);
     histogram.set_sample_count(sum);
     histogram.set_sample_sum(float(counters.nanos.load(Ordering::Relaxed)) / 1e9);
-    let mut metric = busy.metric(None);
+    let mut metric = busy.metric(&[]);
     metric.set_histogram(histogram);
     vec![metric]
 }
 
-fn in_flight(busy: &Busy) -> Vec<Metric> {
+fn in_flight(busy: &Busy<Counters>) -> Vec<Metric> {
     let now = busy.counters.in_flight.load(Ordering::Relaxed);
     let now = u64::try_from(now).unwrap_or(0);
-    vec![gauge(busy.metric(None), now)]
+    vec![gauge(busy.metric(&[]), now)]
 }
 
 #[cfg(test)]

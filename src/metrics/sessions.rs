@@ -4,10 +4,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Metric, MetricFamily, MetricType};
+use prometheus::proto::{Metric, MetricType};
 
-use super::family::{Family, counter, gauge, labelled};
+use super::family::{Busy, Families, Family, counter, gauge};
 use super::{Error, Metrics, RouteLabels};
 
 /// The counters of one route, or of one listener that names its service, once it has any.
@@ -82,54 +81,36 @@ pub fn register_sessions(
     metrics: &Metrics,
     busy: impl Fn() -> Vec<(RouteLabels, SessionStats)> + Send + Sync + 'static,
 ) -> Result<(), Error> {
-    let (busy, families) = (Box::new(busy), families()?);
-    metrics.register(Sessions { busy, families })
-}
-
-struct Sessions {
-    busy: Box<dyn Fn() -> Vec<(RouteLabels, SessionStats)> + Send + Sync>,
-    families: [Family<Busy>; 3],
-}
-
-/// A route or a listener that has seen sessions.
-struct Busy {
-    labels: RouteLabels,
-    counters: Arc<Counters>,
-}
-
-impl Collector for Sessions {
-    fn desc(&self) -> Vec<&Desc> {
-        self.families.iter().map(|family| &family.desc).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let busy = (self.busy)().into_iter();
+    let busy = move || {
+        let busy = busy().into_iter();
         let busy = busy.map(|(labels, stats)| Busy {
             labels,
             counters: Arc::clone(stats.counters()),
         });
-        let busy: Vec<Busy> = busy.collect();
-        let families = self.families.iter();
-        families.map(|family| family.collect(&busy)).collect()
-    }
+        busy.collect()
+    };
+    metrics.register(Families {
+        busy: Box::new(busy),
+        families: families()?,
+    })
 }
 
-fn families() -> Result<[Family<Busy>; 3], Error> {
+fn families() -> Result<Vec<Family<Counters>>, Error> {
     let labels = ["route", "service"];
-    Ok([
+    Ok(vec![
         Family::new(
             "gateway_stream_sessions_total",
             "Connections of bytes that were taken to a service.",
             &labels,
             MetricType::COUNTER,
-            |busy: &Busy| vec![counter(busy.metric(), &busy.counters.opened)],
+            |busy: &Busy<Counters>| vec![counter(busy.metric(&[]), &busy.counters.opened)],
         )?,
         Family::new(
             "gateway_stream_sessions_open",
             "Connections of bytes that go on at this moment.",
             &labels,
             MetricType::GAUGE,
-            |busy: &Busy| vec![gauge(busy.metric(), busy.counters.open())],
+            |busy: &Busy<Counters>| vec![gauge(busy.metric(&[]), busy.counters.open())],
         )?,
         Family::new(
             "gateway_stream_bytes_total",
@@ -141,23 +122,8 @@ fn families() -> Result<[Family<Busy>; 3], Error> {
     ])
 }
 
-impl Busy {
-    fn metric(&self) -> Metric {
-        let RouteLabels { route, service } = &self.labels;
-        labelled(&[("route", route), ("service", service)])
-    }
-}
-
-fn carried(busy: &Busy) -> Vec<Metric> {
-    let RouteLabels { route, service } = &busy.labels;
-    let one = |direction, bytes| {
-        let pairs = [
-            ("route", &**route),
-            ("service", &**service),
-            ("direction", direction),
-        ];
-        counter(labelled(&pairs), bytes)
-    };
+fn carried(busy: &Busy<Counters>) -> Vec<Metric> {
+    let one = |direction, bytes| counter(busy.metric(&[("direction", direction)]), bytes);
     let counters = &busy.counters;
     vec![
         one("in", &counters.bytes_in),
