@@ -49,7 +49,7 @@ impl Dial<'_> {
             stream.write_all(&header).await.map_err(failed)?;
         }
         if !spec.protocol.is_tls() || arrival.tls == Tls::Passed {
-            return Ok(Origin::Plain(stream));
+            return Ok(Origin::Left(stream));
         }
         self.secure(stream, pick).await
     }
@@ -65,6 +65,6 @@ impl Dial<'_> {
         let connector = TlsConnector::from(Arc::clone(config));
         let made = connector.connect(name, stream).await;
         let made = made.map_err(|_| Cause::EndpointTls)?;
-        Ok(Origin::Tls(Box::new(made)))
+        Ok(Origin::Right(Box::new(made)))
     }
 }

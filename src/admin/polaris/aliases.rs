@@ -215,26 +215,17 @@ fn repoint(draft: &mut Draft, alias: &Entity, target: Id) -> Result<bool, Failed
 }
 
 pub(super) async fn delete(polaris: &Polaris, call: Call) -> Reply {
-    let requests = match batch(&call.body, AliasRequest::read) {
-        Ok(requests) => requests,
-        Err(failed) => return Reply::no_batch(&failed),
-    };
-    let plan = move |draft: &mut Draft| {
-        let one = |request: &AliasRequest| {
-            let failed = delete_one(draft, request, &call).err();
-            let failed = failed.unwrap_or_else(|| codes::SUCCESS.into());
-            let response = Response {
-                alias: Some(request.echo()),
-                ..failed.response()
-            };
-            (failed.code, response)
+    let requests = batch(&call.body, AliasRequest::read);
+    let one = move |draft: &mut Draft, request: &AliasRequest| {
+        let failed = delete_one(draft, request, &call).err();
+        let failed = failed.unwrap_or_else(|| codes::SUCCESS.into());
+        let response = Response {
+            alias: Some(request.echo()),
+            ..failed.response()
         };
-        requests.iter().map(one).collect()
+        (failed.code, response)
     };
-    match polaris.edit(plan).await {
-        Ok(items) => Reply::batch(items, codes::folded),
-        Err(failed) => Reply::no_batch(&failed),
-    }
+    polaris.batch(requests, one, codes::folded).await
 }
 
 fn delete_one(draft: &mut Draft, request: &AliasRequest, call: &Call) -> Result<(), Failed> {

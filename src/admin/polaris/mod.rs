@@ -58,11 +58,13 @@ use crate::model::{Algorithm, Id, Revision, Snapshot};
 use crate::registry::{Error, Registry};
 
 pub use accounts::{Account, Accounts};
-use answer::Failed;
+use answer::{Failed, Reply};
+use codes::Code;
 use draft::Draft;
 pub use heartbeat::Heartbeats;
 pub use routes::{refusal, router};
 use view::View;
+use wire::Response;
 
 /// How the dialect behaves; plain values, read once.
 #[derive(Clone, Debug)]
@@ -192,6 +194,25 @@ impl Polaris {
     fn look(&self) -> Arc<View> {
         self.follow();
         self.view.load_full()
+    }
+
+    /// Plans the items of a batch one after the other, in one write; `fold` makes the batch's code of
+    /// theirs.
+    async fn batch<R: Send + 'static>(
+        &self,
+        requests: Result<Vec<R>, Failed>,
+        item: impl Fn(&mut Draft, &R) -> (Code, Response) + Send + 'static,
+        fold: fn(&[Code]) -> Code,
+    ) -> Reply {
+        let requests = match requests {
+            Ok(requests) => requests,
+            Err(failed) => return Reply::no_batch(&failed),
+        };
+        let plan = move |draft: &mut Draft| requests.iter().map(|one| item(draft, one)).collect();
+        match self.edit(plan).await {
+            Ok(items) => Reply::batch(items, fold),
+            Err(failed) => Reply::no_batch(&failed),
+        }
     }
 
     /// Runs `plan` in the registry's writer, on the newest snapshot, and makes what it drafted live.

@@ -32,18 +32,11 @@ pub(super) async fn delete(polaris: &Polaris, call: Call) -> Reply {
 }
 
 async fn run(polaris: &Polaris, call: Call, step: Step) -> Reply {
-    let requests = match batch(&call.body, NamespaceRequest::read) {
-        Ok(requests) => requests,
-        Err(failed) => return Reply::no_batch(&failed),
+    let requests = batch(&call.body, NamespaceRequest::read);
+    let one = move |draft: &mut Draft, request: &NamespaceRequest| {
+        item(request, step(draft, request, &call.caller))
     };
-    let plan = move |draft: &mut Draft| {
-        let one = |request: &NamespaceRequest| item(request, step(draft, request, &call.caller));
-        requests.iter().map(one).collect()
-    };
-    match polaris.edit(plan).await {
-        Ok(items) => Reply::batch(items, codes::highest),
-        Err(failed) => Reply::no_batch(&failed),
-    }
+    polaris.batch(requests, one, codes::highest).await
 }
 
 fn item(request: &NamespaceRequest, outcome: Outcome) -> (Code, Response) {

@@ -60,19 +60,12 @@ pub(super) async fn delete(polaris: &Polaris, call: Call) -> Reply {
 }
 
 async fn run(polaris: &Polaris, call: Call, step: Step) -> Reply {
-    let requests = match batch(&call.body, ServiceRequest::read) {
-        Ok(requests) => requests,
-        Err(failed) => return Reply::no_batch(&failed),
-    };
+    let requests = batch(&call.body, ServiceRequest::read);
     let settings = Arc::clone(&polaris.settings);
-    let plan = move |draft: &mut Draft| {
-        let one = |request: &ServiceRequest| item(step(draft, request, &call.caller, &settings));
-        requests.iter().map(one).collect()
+    let one = move |draft: &mut Draft, request: &ServiceRequest| {
+        item(step(draft, request, &call.caller, &settings))
     };
-    match polaris.edit(plan).await {
-        Ok(items) => Reply::batch(items, codes::folded),
-        Err(failed) => Reply::no_batch(&failed),
-    }
+    polaris.batch(requests, one, codes::folded).await
 }
 
 fn item(outcome: Outcome) -> (Code, Response) {

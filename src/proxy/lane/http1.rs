@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::response::Framing;
-use super::wire::{END_OF_CHUNKS, Outgoing, write_chunk_size, write_head};
+use super::wire::{Outgoing, write_chunk, write_chunk_size, write_head};
 use crate::proxy::edits::Fields;
 use crate::proxy::head::Checked;
 
@@ -129,7 +129,7 @@ impl<T: Carrier> Client for Http1<'_, T> {
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.chunked && !self.ended {
-            self.ahead.extend_from_slice(END_OF_CHUNKS);
+            write_chunk(b"", &mut self.ahead);
         }
         self.ended = true;
         self.poll_flush(cx)

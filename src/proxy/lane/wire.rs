@@ -9,9 +9,6 @@ use pingora::protocols::http::date::get_cached_date;
 use crate::proxy::edits::{Edits, Fields};
 use crate::proxy::target::Head;
 
-/// The last chunk, without trailers.
-pub(super) const END_OF_CHUNKS: &[u8] = b"0\r\n\r\n";
-
 /// The line before a chunk's content.
 pub(super) fn write_chunk_size(size: usize, out: &mut Vec<u8>) {
     write!(out, "{size:x}\r\n").expect("a vector takes everything");
