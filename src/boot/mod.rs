@@ -45,7 +45,7 @@ use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
 use crate::net;
 use crate::net::bind;
-use crate::net::bind::Claim;
+use crate::net::bind::{Claim, Families};
 use crate::net::handover::{Legacy, Successor};
 use crate::net::{App, Bound, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::proxy::access_log;
@@ -370,7 +370,7 @@ impl Site<'_> {
 
     /// Reserves the address of an admin API; `key` is the setting that it stands in.
     fn bind_admin(&self, at: SocketAddr, key: &str, claim: Claim) -> Result<TcpListener, Fault> {
-        let bound = bind::bind(at, 1, claim);
+        let bound = bind::bind(at, 1, claim, Families::Own);
         let bound = bound.map_err(|error| port_fault(&error, key))?;
         let one = bound.into_iter().next();
         let socket = one.ok_or_else(|| Fault::machine("no admin socket"))?;
