@@ -13,6 +13,7 @@ use super::checks::{Checks, ChecksKey, Judge, Outcome};
 use super::hash;
 use super::health::{Health, Report, Rules, Standing, Tally};
 use super::latency::Latency;
+use super::policy::Member;
 use super::presence::{Presence, Presences};
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
@@ -287,6 +288,17 @@ impl Endpoint {
 
     pub const fn weight(&self) -> u16 {
         self.weight
+    }
+
+    /// Whether nothing of the member is another than its own.
+    pub(super) fn is(&self, member: &Member) -> bool {
+        let Member {
+            id,
+            host,
+            addr,
+            weight,
+        } = member;
+        (self.id, self.addr, self.weight) == (*id, *addr, *weight) && self.host == *host
     }
 
     /// Whether it may be picked now: there, and healthy or its wait is over.
