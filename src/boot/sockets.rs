@@ -60,7 +60,7 @@ pub(super) fn spec(id: Id, listener: &Listener) -> Spec {
         scheme: match listener.protocol {
             ListenerProtocol::Http => Scheme::Http,
             ListenerProtocol::Https => Scheme::Https,
-            ListenerProtocol::Tcp => Scheme::Tcp,
+            ListenerProtocol::Tcp | ListenerProtocol::Mysql => Scheme::Tcp,
             ListenerProtocol::Tls => Scheme::Tls,
         },
         proxy_protocol: listener.proxy_protocol,

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use super::certs::Certs;
 use super::l4::StreamRoute;
 use super::route::{Listed, Route};
+use super::server::Server;
 use super::service::{Backend, Builder, Secured};
 use super::{Names, Table};
 use crate::model;
@@ -100,6 +101,7 @@ impl Compiler {
             table,
             problems: Vec::new(),
         };
+        work.servers(touched);
         work.pools(touched);
         work.services(touched);
         work.secured(touched);
@@ -142,10 +144,29 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Pools that changed themselves or through an endpoint, and then the services that use them.
+    fn servers(&mut self, touched: &[EntityRef]) {
+        let live = self.compiler.live.servers();
+        for at in touched.iter().filter(|at| at.kind == Kind::Server) {
+            match self.builder.snapshot.entity(at.kind, at.id) {
+                Some(entity) => {
+                    let (entity, state) = (Arc::clone(entity), live.of(at.id));
+                    self.table.servers.insert(at.id, Server { entity, state });
+                }
+                None => {
+                    self.table.servers.remove(&at.id);
+                }
+            }
+        }
+    }
+
+    /// Pools that changed themselves, through an endpoint or through a server, and then the services that use them.
     fn pools(&mut self, touched: &[EntityRef]) {
         let snapshot = self.builder.snapshot;
         let mut pools: Vec<Id> = touched.iter().flat_map(|at| self.pools_of(*at)).collect();
+        let servers = touched.iter().filter(|at| at.kind == Kind::Server);
+        pools.extend(
+            servers.flat_map(|at| snapshot.mentioning(at.id, Kind::Pool).map(|pool| pool.id)),
+        );
         for at in touched.iter().filter(|at| at.kind == Kind::Endpoint) {
             match snapshot.get::<model::Endpoint>(at.id) {
                 Some(endpoint) => self.table.endpoints.insert(at.id, endpoint.pool),
@@ -207,7 +228,11 @@ impl Work<'_> {
             | Kind::CaCertificate
             | Kind::KeySet
             | Kind::Key
-            | Kind::Vault => (None, None),
+            | Kind::Vault
+            | Kind::Server
+            | Kind::Filter
+            | Kind::Monitor
+            | Kind::Operator => (None, None),
         };
         was.into_iter().chain(is)
     }

@@ -17,6 +17,7 @@ mod rank;
 mod rewrite;
 mod route;
 mod router;
+mod server;
 mod service;
 mod slots;
 
@@ -40,6 +41,7 @@ use crate::upstream::{Pool, Resolved};
 use certs::Certs;
 use l4::Streams;
 use router::Router;
+use server::Server;
 use service::Backend;
 use slots::{ById, Slots};
 
@@ -51,6 +53,7 @@ pub struct Table {
     routes: OrdSet<Listed>,
     streams: Streams,
     services: Slots<Arc<Service>>,
+    servers: ById<Server>,
     pools: ById<Backend>,
     /// Which pool an endpoint is in.
     endpoints: ById<Id>,
@@ -172,8 +175,13 @@ impl Current {
         self.0.load_full()
     }
 
-    /// Every load from now on returns this table; the old one dies with its last request.
+    /// Every load from now on returns this table; the old one dies with its last request. What
+    /// operators allow servers holds for connections that are there, too.
     pub fn publish(&self, table: Arc<Table>) {
-        self.0.store(table);
+        let servers = table.servers.clone();
+        let before = self.0.swap(table);
+        if !servers.ptr_eq(&before.servers) {
+            servers.values().for_each(Server::settle);
+        }
     }
 }

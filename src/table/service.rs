@@ -137,8 +137,14 @@ impl Builder<'_> {
                 port: endpoint.port,
                 weight: endpoint.weight,
                 use_srv_name: pool.use_srv_name,
+                server: None,
             };
             gathered.add(self.resolved, source);
+        }
+        for id in &pool.servers {
+            if let Some(server) = self.snapshot.get::<model::Server>(*id) {
+                gathered.add(self.resolved, Source::of_server(*id, server));
+            }
         }
         let policy = Policy {
             unresolved: &gathered.unresolved,
@@ -161,6 +167,7 @@ impl Builder<'_> {
             port: service.port,
             weight: 1,
             use_srv_name: false,
+            server: None,
         };
         gathered.add(self.resolved, source);
         let policy = Policy {
@@ -291,9 +298,24 @@ struct Source<'a> {
     weight: u16,
     /// Whether an SRV record's own name stands for the host's.
     use_srv_name: bool,
+    server: Option<Id>,
 }
 
-impl Source<'_> {
+/// The weight of a server in its pool, as of an endpoint by default.
+const SERVER_WEIGHT: u16 = 100;
+
+impl<'a> Source<'a> {
+    fn of_server(id: Id, server: &'a model::Server) -> Self {
+        Self {
+            id: None,
+            host: server.host.as_str(),
+            port: server.port,
+            weight: SERVER_WEIGHT,
+            use_srv_name: false,
+            server: Some(id),
+        }
+    }
+
     /// A record of a service says port and weight itself.
     fn member(&self, name: &Arc<str>, address: Address) -> Member {
         let Address { ip, served } = address;
@@ -308,6 +330,7 @@ impl Source<'_> {
             addr: SocketAddr::new(ip, port),
             // Switched off is switched off.
             weight: if self.weight == 0 { 0 } else { weight },
+            server: self.server,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::health::{Health, Report, Rules, Standing, Tally};
 use super::latency::Latency;
 use super::policy::Member;
 use super::presence::{Presence, Presences};
+use super::server::{ServerState, ServerStates};
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
 ///
@@ -37,6 +38,7 @@ pub struct Endpoints {
     checks: Live<ChecksKey, Checks>,
     turns: Live<Id, AtomicUsize>,
     presences: Presences,
+    servers: ServerStates,
     epoch: Instant,
 }
 
@@ -47,6 +49,7 @@ impl Endpoints {
             checks: Live::new(),
             turns: Live::new(),
             presences: Presences::default(),
+            servers: ServerStates::default(),
             epoch: Instant::now(),
         }
     }
@@ -63,6 +66,11 @@ impl Endpoints {
     /// Whether endpoints are there: for whoever hears their heartbeats.
     pub const fn presences(&self) -> &Presences {
         &self.presences
+    }
+
+    /// What servers are: for whoever finds that out.
+    pub const fn servers(&self) -> &ServerStates {
+        &self.servers
     }
 
     /// Whose turn it is in a pool: kept across rebuilds, so that frequent changes do not favour the
@@ -259,6 +267,8 @@ pub struct Endpoint {
     pub(super) checks: Arc<Checks>,
     /// Where the pool listens to heartbeats.
     pub(super) presence: Option<Arc<Presence>>,
+    /// Where its address is a server's.
+    pub(super) server: Option<Arc<ServerState>>,
 }
 
 /// An endpoint's health and counts at one moment.
@@ -290,21 +300,42 @@ impl Endpoint {
         self.weight
     }
 
-    /// Whether nothing of the member is another than its own.
+    /// What the server is whose address this is.
+    pub const fn server(&self) -> Option<&Arc<ServerState>> {
+        self.server.as_ref()
+    }
+
+    /// Whether nothing of the member is another than its own. Servers' addresses are few, and not
+    /// compared.
     pub(super) fn is(&self, member: &Member) -> bool {
         let Member {
             id,
             host,
             addr,
             weight,
+            server,
         } = member;
-        (self.id, self.addr, self.weight) == (*id, *addr, *weight) && self.host == *host
+        let same = (self.id, self.addr, self.weight) == (*id, *addr, *weight);
+        same && self.host == *host && self.server.is_none() && server.is_none()
     }
 
     /// Whether it may be picked now: there, and healthy or its wait is over.
     pub(super) fn is_open(&self, now: Instant) -> bool {
-        let there = self.presence.as_ref().is_none_or(|one| one.is_present());
-        there && self.state.is_open(now)
+        let server = self.server.as_ref();
+        self.is_there()
+            && server.is_none_or(|server| server.status().is_open())
+            && self.state.is_open(now)
+    }
+
+    /// Whether heartbeats, where the pool listens to them, say that it is there.
+    fn is_there(&self) -> bool {
+        self.presence.as_ref().is_none_or(|one| one.is_present())
+    }
+
+    /// Whether its server, where it is one's, answers and is not taken out.
+    fn is_usable(&self) -> bool {
+        let server = self.server.as_ref();
+        server.is_none_or(|server| server.status().is_usable())
     }
 
     /// What traffic shows.
@@ -334,9 +365,8 @@ impl Endpoint {
 
     /// Its health and counts now; one that is not there is unhealthy.
     pub fn health(&self) -> EndpointHealth {
-        let there = self.presence.as_ref().is_none_or(|one| one.is_present());
         EndpointHealth {
-            health: if there {
+            health: if self.is_there() && self.is_usable() {
                 self.state.health()
             } else {
                 Health::Unhealthy

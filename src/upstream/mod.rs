@@ -14,6 +14,7 @@ mod pool;
 mod presence;
 mod probe;
 mod resolve;
+mod server;
 mod spread;
 
 pub use checks::Outcome;
@@ -25,4 +26,5 @@ pub use pool::{NoEndpoint, Pick, Pool, Tried};
 pub use presence::{Presence, Presences};
 pub use probe::Prober;
 pub use resolve::{Address, NoResolver, Resolved, Resolver, Served, Servers, is_name};
+pub use server::{ServerConnection, ServerState, ServerStates, Status};
 pub use spread::{Asked, Group, Place, Spread};

@@ -138,13 +138,17 @@ impl Pool {
             .or_else(|| self.choose(key, &Tried::default(), now))
             .or_else(|| self.choose_anyone(key, tried))
             .ok_or(NoEndpoint::AllUnhealthy)?;
-        let endpoint = self.endpoints.get(index).ok_or(NoEndpoint::Empty)?;
+        self.take(index, now).ok_or(NoEndpoint::Empty)
+    }
+
+    /// An in-flight slot of the endpoint at `index` of [`Self::endpoints`], whatever its health.
+    pub fn take(&self, index: usize, now: Instant) -> Option<Pick> {
         let pick = Pick {
-            endpoint: Arc::clone(endpoint),
+            endpoint: Arc::clone(self.endpoints.get(index)?),
             index,
             timed: self.timed.then_some(now),
         };
-        Ok(pick.begin(now))
+        Some(pick.begin(now))
     }
 
     fn nobody(&self) -> NoEndpoint {
@@ -247,6 +251,7 @@ fn endpoint(
         state,
         checks: Arc::clone(checks),
         presence: presence.map(|id| live.presences().of(id)),
+        server: member.server.map(|id| live.servers().of(id)),
     }
 }
 
@@ -375,6 +380,7 @@ mod tests {
             host: "127.0.0.1".into(),
             addr: SocketAddr::from(([127, 0, 0, 1], port)),
             weight,
+            server: None,
         }
     }
 

@@ -128,7 +128,11 @@ impl View {
             | Kind::CaCertificate
             | Kind::KeySet
             | Kind::Key
-            | Kind::Vault => {}
+            | Kind::Vault
+            | Kind::Server
+            | Kind::Filter
+            | Kind::Monitor
+            | Kind::Operator => {}
         }
     }
 
