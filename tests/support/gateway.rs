@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sluicegate::boot::{self, Running};
 use sluicegate::config::{Format, Settings};
+use sluicegate::monitor::Monitors;
 use sluicegate::store::Memory;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -112,6 +113,11 @@ impl<P: Path> Site<P> {
 
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What monitors found.
+    pub fn monitors(&self) -> &Monitors {
+        self.running.as_ref().expect("it runs").monitors()
     }
 
     /// A connection to where plain HTTP is served.
