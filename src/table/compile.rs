@@ -222,7 +222,7 @@ impl Work<'_> {
             if let Some((entity, pool)) =
                 entity.and_then(|e| Some((e, e.as_kind::<model::Pool>()?)))
             {
-                let backend = self.builder.pool(entity, pool);
+                let backend = self.builder.pool(entity, pool, before.as_ref());
                 self.table
                     .names
                     .remember(&backend.names, self.builder.resolved);

@@ -143,7 +143,13 @@ pub(super) struct Secured {
 }
 
 impl Builder<'_> {
-    pub(super) fn pool(&self, entity: &Arc<Entity>, pool: &model::Pool) -> Backend {
+    /// A pool's endpoints, as far as they are new; the others are those of `before`.
+    pub(super) fn pool(
+        &self,
+        entity: &Arc<Entity>,
+        pool: &model::Pool,
+        before: Option<&Backend>,
+    ) -> Backend {
         let mut gathered = Gathered::default();
         let owner = pool.endpoints_of.unwrap_or(entity.id);
         for member in self.snapshot.mentioning(owner, Kind::Endpoint) {
@@ -176,8 +182,9 @@ impl Builder<'_> {
             unresolved: &gathered.unresolved,
             ..Policy::of(entity.id, pool)
         };
+        let before = before.map(|before| &*before.pool);
         Backend {
-            pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
+            pool: Arc::new(Pool::after(before, &policy, gathered.members, self.live)),
             entity: Some(Arc::clone(entity)),
             spread: Spread::of(pool).map(Arc::new),
             servers,
