@@ -11,15 +11,18 @@ use sluicegate::upstream::Status;
 use crate::support::gateway::Gateway;
 use crate::support::wait::{self, PATIENCE};
 
-/// A server at `port`, and a monitor over it that soon gives up, but seldom asks.
-fn watched(gateway: &Gateway, port: u16) -> Id {
+/// Milliseconds that no test waits for.
+const HOUR: u32 = 3_600_000;
+
+/// A server at `port`, and a monitor over it that waits so long for a login, and seldom asks.
+fn watched(gateway: &Gateway, port: u16, patience: u32) -> Id {
     let server = json!({"name": "db", "host": "localhost", "port": port});
     let server = gateway.create("servers", server);
     gateway.create(
         "monitors",
         json!({
             "name": "m", "module": "mariadb_mon", "servers": [server["id"]], "user": "u", "password": "p",
-            "interval_ms": 3_600_000, "connect_timeout_ms": 100, "connect_attempts": 2,
+            "interval_ms": HOUR, "connect_timeout_ms": patience, "connect_attempts": 2,
         }),
     );
     serde_json::from_value(server["id"].clone()).unwrap()
@@ -39,7 +42,7 @@ fn a_server_that_says_nothing_is_down() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let gateway = Gateway::start();
-    let server = watched(&gateway, port);
+    let server = watched(&gateway, port, 100);
     is_down(&gateway, server);
     // It was tried as often as was asked for.
     assert!(listener.accept().is_ok() && listener.accept().is_ok());
@@ -60,7 +63,7 @@ fn a_server_of_something_else_is_down() {
         }
     });
     let gateway = Gateway::start();
-    let server = watched(&gateway, port);
+    let server = watched(&gateway, port, 100);
     is_down(&gateway, server);
 }
 
@@ -68,27 +71,22 @@ fn a_server_of_something_else_is_down() {
 fn a_change_ends_a_round_that_waits() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let gateway = Gateway::start();
-    let server = watched(&gateway, silent.local_addr().unwrap().port());
-    // A round that no test waits for.
-    let patient = json!({"connect_timeout_ms": 3_600_000});
-    gateway.patch("monitors", "m", patient);
-    let monitors = gateway.monitors();
-    let monitor = monitors.owns(server).unwrap();
+    let server = watched(&gateway, silent.local_addr().unwrap().port(), HOUR);
+    let asked = silent.accept().unwrap();
     // Port 1 refuses.
     gateway.patch("servers", "db", json!({"port": 1}));
-    let ticks = || monitors.monitor(monitor).map_or(0, |info| info.ticks);
-    wait::until(PATIENCE, "the next round ends", || ticks() > 0);
     is_down(&gateway, server);
+    drop(asked);
 }
 
 #[test]
 fn monitors_are_counted() {
     let gateway = Gateway::start();
-    let server = watched(&gateway, 1);
+    let server = watched(&gateway, 1, 100);
     is_down(&gateway, server);
     let text = || {
         let metrics = gateway.api("GET", "/metrics", &serde_json::Value::Null);
-        metrics.text().into_owned()
+        metrics.text()
     };
     let line = |line: &str| text().lines().any(|one| one == line);
     wait::until(PATIENCE, "a round is counted", || {
