@@ -42,7 +42,7 @@ use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
-use crate::l4::Streams;
+use crate::l4::{Board, Streams};
 use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
 use crate::monitor::Monitors;
@@ -66,15 +66,20 @@ use crate::table::normalize;
 use crate::table::{Compiler, Current, Problem};
 use crate::tls;
 use crate::tls::Sessions;
-use crate::upstream::{Endpoints, Resolver, Servers};
+use crate::upstream::{Endpoints, Resolver, ServerStates, Servers};
 
 /// A gateway that serves.
 pub struct Running {
     pub registry: Registry,
+    /// Open sessions of bytes.
+    pub board: Board,
+    /// What servers are.
+    pub servers: ServerStates,
+    /// What monitors found.
+    pub monitors: Monitors,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
-    monitors: Monitors,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -99,6 +104,8 @@ struct Site<'a> {
     started: Instant,
     /// Told of each table that is published.
     published: watch::Sender<()>,
+    /// Open sessions of bytes.
+    board: Board,
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -116,7 +123,9 @@ async fn succeed(
     legacy: Option<Legacy>,
 ) -> Result<Running, Fault> {
     tls::install_provider();
+    let live = Endpoints::new();
     let site = Site {
+        board: Board::new(live.servers().clone(), live.tallies().clone()),
         settings,
         metrics: Metrics::new(),
         current: Arc::new(Current::default()),
@@ -136,7 +145,6 @@ async fn succeed(
         .transpose()?;
     let bound = site.bind(&listeners)?;
     let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
-    let live = Endpoints::new();
     let polaris = site.polaris_port(claim, &live)?;
     let servers = live.servers().clone();
     let (registry, problems) = site.registry(store, live, &listeners)?;
@@ -171,10 +179,12 @@ async fn succeed(
     successor.map_or(Ok(()), Successor::ready)?;
     Ok(Running {
         registry,
+        board: site.board.clone(),
+        servers,
+        monitors,
         listeners,
         admin: address,
         polaris: polaris_at,
-        monitors,
         ready,
         stop,
         tasks,
@@ -197,11 +207,6 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
-    }
-
-    /// What monitors found.
-    pub const fn monitors(&self) -> &Monitors {
-        &self.monitors
     }
 
     /// The addresses that carry traffic, by listener name.

@@ -96,11 +96,6 @@ impl Monitors {
         servers.get(&server).cloned().unwrap_or_default()
     }
 
-    /// What a server is at this moment, whoever said so.
-    pub fn status(&self, server: Id) -> Status {
-        self.0.states.of(server).status()
-    }
-
     /// What a monitor does; `None` unless it runs.
     pub fn monitor(&self, monitor: Id) -> Option<MonitorInfo> {
         lock(&self.0.monitors).get(&monitor).cloned()

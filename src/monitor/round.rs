@@ -286,7 +286,9 @@ impl Watch {
             return;
         };
         self.shared.inform(server.id, |info| {
-            info.version = known.version.clone().or(info.version.take());
+            if let Some(version) = &known.version {
+                info.version = Some(Arc::clone(version));
+            }
             if let Some(facts) = &known.facts {
                 info.node_id = node_id(facts);
                 if let Facts::Replication(facts) = facts {

@@ -46,12 +46,25 @@ pub struct Pool {
 impl Pool {
     /// Compiles a pool; endpoints that `live` knows keep their state.
     pub fn build(policy: &Policy<'_>, members: Vec<Member>, live: &Endpoints) -> Self {
+        Self::after(None, policy, members, live)
+    }
+
+    /// The same for a pool that is there already: endpoints that did not change are those of `before`,
+    /// so that a change costs little for each of the others.
+    pub fn after(
+        before: Option<&Self>,
+        policy: &Policy<'_>,
+        members: Vec<Member>,
+        live: &Endpoints,
+    ) -> Self {
         let key = ChecksKey::of(policy.active, policy.passive, policy.check_host);
         let fingerprint = key.fingerprint();
         let checks = live.checks(key);
+        let mut kept = Kept::of(before, policy, &checks);
+        let fresh = |member| Arc::new(endpoint(member, policy, fingerprint, &checks, live));
         let endpoints: Box<[Arc<Endpoint>]> = members
             .into_iter()
-            .map(|member| Arc::new(endpoint(member, policy, fingerprint, &checks, live)))
+            .map(|member| kept.take(&member).unwrap_or_else(|| fresh(member)))
             .collect();
         Self {
             owner: policy.owner,
@@ -186,6 +199,33 @@ impl Pool {
         let open = self.endpoints.iter().filter(|e| e.is_open(now));
         let open: u64 = open.map(weight).sum();
         open * 100 >= total * u64::from(self.healthy_percent_min)
+    }
+}
+
+/// Endpoints of the pool before, for those that are the same in the next.
+struct Kept<'a>(&'a [Arc<Endpoint>]);
+
+impl<'a> Kept<'a> {
+    /// None where the pool judges or listens otherwise than before.
+    fn of(before: Option<&'a Pool>, policy: &Policy<'_>, checks: &Arc<Checks>) -> Self {
+        let alike = |before: &&Pool| {
+            before.owner == policy.owner
+                && before.heartbeats == policy.heartbeats
+                && Arc::ptr_eq(&before.checks, checks)
+        };
+        Self(before.filter(alike).map_or(&[], |pool| &pool.endpoints))
+    }
+
+    /// The endpoint that the member was, where nothing of it changed. Members come in the order of
+    /// their ids, as they did before: who is passed over is not asked for again.
+    fn take(&mut self, member: &Member) -> Option<Arc<Endpoint>> {
+        let passed = self.0.iter().position(|one| one.id >= member.id);
+        self.0 = self.0.get(passed.unwrap_or(self.0.len())..)?;
+        let mut own = self.0.iter().take_while(|one| one.id == member.id);
+        let at = own.position(|one| one.is(member))?;
+        let found = self.0.get(at).map(Arc::clone);
+        self.0 = self.0.get(at + 1..)?;
+        found
     }
 }
 
@@ -418,6 +458,70 @@ mod tests {
         assert_eq!(of(&after), of(&before));
         drop(before);
         assert_eq!(of(&after).failures.connect, 1);
+    }
+
+    /// Endpoints by their ids, some with several addresses.
+    fn several(of: &[(u8, u16, u16)]) -> Vec<Member> {
+        let one = |(id, port, weight): &(u8, u16, u16)| Member {
+            id: Some(Id::from_bytes([*id; 16])),
+            ..member(*port, *weight)
+        };
+        let mut members: Vec<_> = of.iter().map(one).collect();
+        members.sort_by_key(|one| (one.id, one.addr));
+        members.dedup_by_key(|one| (one.id, one.addr));
+        members
+    }
+
+    proptest! {
+        /// A pool after another is the pool that is built without it, but for the endpoints that both
+        /// have, which are not made again.
+        #[test]
+        fn what_did_not_change_is_not_made_again(
+            before in prop::collection::vec((0_u8..6, 1_u16..5, 0_u16..3), 0..12),
+            after in prop::collection::vec((0_u8..6, 1_u16..5, 0_u16..3), 0..12),
+            heartbeats in any::<bool>(),
+        ) {
+            let live = Endpoints::new();
+            let policy = Policy { heartbeats, ..policy() };
+            let (before, members) = (several(&before), several(&after));
+            let before = Pool::build(&policy, before, &live);
+            let built = Pool::build(&policy, members.clone(), &live);
+            let after = Pool::after(Some(&before), &policy, members.clone(), &live);
+            prop_assert_eq!(after.endpoints().len(), members.len());
+            for ((one, other), member) in after.endpoints().zip(built.endpoints()).zip(&members) {
+                prop_assert!(one.is(member) && Arc::ptr_eq(&one.state, &other.state));
+                prop_assert_eq!(one.presence.is_some(), heartbeats);
+                let kept = before.endpoints().find(|one| one.is(member));
+                prop_assert!(kept.is_none_or(|kept| Arc::ptr_eq(kept, one)));
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_pool_judges_or_listens_otherwise_no_endpoint_is_kept() {
+        let live = Endpoints::new();
+        let (strict, policy) = (strict(), policy());
+        let before = Pool::build(&policy, members(1), &live);
+        let others = [
+            Policy {
+                heartbeats: true,
+                ..policy
+            },
+            Policy {
+                passive: Some(&strict),
+                ..policy
+            },
+            Policy {
+                owner: Id::derived("other"),
+                ..policy
+            },
+        ];
+        for other in others {
+            let after = Pool::after(Some(&before), &other, members(1), &live);
+            let (old, new) = (before.endpoints().next(), after.endpoints().next());
+            assert!(!Arc::ptr_eq(old.unwrap(), new.unwrap()));
+            assert_eq!(new.unwrap().presence.is_some(), other.heartbeats);
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Watched {
     }
 
     fn status(&self, server: usize) -> Status {
-        self.gateway.monitors().status(self.servers[server])
+        self.gateway.server(&json!(self.servers[server])).status()
     }
 
     fn event(&self, server: usize) -> Option<&'static str> {

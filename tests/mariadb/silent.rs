@@ -29,9 +29,9 @@ fn watched(gateway: &Gateway, port: u16, patience: u32) -> Id {
 }
 
 fn is_down(gateway: &Gateway, server: Id) {
-    let monitors = gateway.monitors();
+    let (monitors, state) = (gateway.monitors(), gateway.server(&json!(server)));
     wait::until(PATIENCE, "the server is down", || {
-        monitors.status(server) == Status::NONE
+        state.status() == Status::NONE
     });
     let event = monitors.server(server).last_event.unwrap();
     assert_eq!(event.as_str(), "server_down");
