@@ -75,10 +75,11 @@ pub struct Running {
     pub board: Board,
     /// What servers are.
     pub servers: ServerStates,
+    /// What monitors found.
+    pub monitors: Monitors,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
-    monitors: Monitors,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -101,10 +102,10 @@ struct Site<'a> {
     current: Arc<Current>,
     client: Client,
     started: Instant,
-    /// Open sessions of bytes.
-    board: Board,
     /// Told of each table that is published.
     published: watch::Sender<()>,
+    /// Open sessions of bytes.
+    board: Board,
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -180,10 +181,10 @@ async fn succeed(
         registry,
         board: site.board.clone(),
         servers,
+        monitors,
         listeners,
         admin: address,
         polaris: polaris_at,
-        monitors,
         ready,
         stop,
         tasks,
@@ -206,11 +207,6 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
-    }
-
-    /// What monitors found.
-    pub const fn monitors(&self) -> &Monitors {
-        &self.monitors
     }
 
     /// The addresses that carry traffic, by listener name.
