@@ -54,7 +54,7 @@ pub struct Table {
     streams: Streams,
     services: Slots<Arc<Service>>,
     servers: ById<Server>,
-    pools: ById<Backend>,
+    pools: ById<Arc<Backend>>,
     /// Which pool an endpoint is in.
     endpoints: ById<Id>,
     certs: Certs,
@@ -157,8 +157,8 @@ impl Table {
     pub fn backends(&self) -> impl Iterator<Item = (&Arc<Pool>, Option<&Arc<Entity>>)> {
         let own = self.services.values().map(|service| &service.backend);
         let own = own.filter(|backend| backend.entity().is_none());
-        self.pools
-            .values()
+        let pools = self.pools.values();
+        pools
             .chain(own)
             .map(|backend| (&backend.pool, backend.entity()))
     }
