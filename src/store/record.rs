@@ -478,6 +478,10 @@ mod tests {
         }
         for entity in samples() {
             let written = String::from_utf8(encode(&entity)).unwrap();
+            let f = fixture(VERSION, entity.kind());
+            if !f.exists() {
+                std::fs::write(&f, &encode(&entity)[1..]).unwrap();
+            }
             let kept = String::from_utf8(stored(VERSION, entity.kind())).unwrap();
             assert_eq!(written, kept, "raise VERSION and add a migration");
         }
