@@ -87,9 +87,21 @@ impl Polaris {
             let one = |request: &InstanceRequest| step(draft, request, &context);
             requests.iter().map(one).collect::<Vec<_>>()
         };
-        let done = self.edit(plan).await?;
+        let done = self.write(plan).await?;
+        if done.iter().all(|done| self.is_plain(done)) {
+            self.keep_up();
+        } else {
+            self.follow();
+        }
         self.hear(done.iter().filter_map(|done| done.health));
         Ok(done)
+    }
+
+    /// Whether picks are right before heartbeats know of it: one that nobody knew is there, as endpoints
+    /// are where nobody says otherwise.
+    fn is_plain(&self, done: &Done) -> bool {
+        done.health
+            .is_some_and(|(id, healthy)| healthy && !self.beats.knows(id))
     }
 
     fn hear(&self, words: impl Iterator<Item = (Id, bool)>) {
