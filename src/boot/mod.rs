@@ -48,7 +48,7 @@ use crate::model::{Id, Kind, Listener};
 use crate::monitor::Monitors;
 use crate::net;
 use crate::net::bind;
-use crate::net::bind::Claim;
+use crate::net::bind::{Claim, Families};
 use crate::net::handover::{Legacy, Successor};
 use crate::net::{App, Bound, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::proxy::access_log;
@@ -75,11 +75,10 @@ pub struct Running {
     pub board: Board,
     /// What servers are.
     pub servers: ServerStates,
-    /// What monitors found.
-    pub monitors: Monitors,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    monitors: Monitors,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -102,10 +101,10 @@ struct Site<'a> {
     current: Arc<Current>,
     client: Client,
     started: Instant,
-    /// Told of each table that is published.
-    published: watch::Sender<()>,
     /// Open sessions of bytes.
     board: Board,
+    /// Told of each table that is published.
+    published: watch::Sender<()>,
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -181,10 +180,10 @@ async fn succeed(
         registry,
         board: site.board.clone(),
         servers,
-        monitors,
         listeners,
         admin: address,
         polaris: polaris_at,
+        monitors,
         ready,
         stop,
         tasks,
@@ -207,6 +206,11 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
+    }
+
+    /// What monitors found.
+    pub const fn monitors(&self) -> &Monitors {
+        &self.monitors
     }
 
     /// The addresses that carry traffic, by listener name.
@@ -382,7 +386,7 @@ impl Site<'_> {
 
     /// Reserves the address of an admin API; `key` is the setting that it stands in.
     fn bind_admin(&self, at: SocketAddr, key: &str, claim: Claim) -> Result<TcpListener, Fault> {
-        let bound = bind::bind(at, 1, claim);
+        let bound = bind::bind(at, 1, claim, Families::Own);
         let bound = bound.map_err(|error| port_fault(&error, key))?;
         let one = bound.into_iter().next();
         let socket = one.ok_or_else(|| Fault::machine("no admin socket"))?;
