@@ -75,11 +75,10 @@ pub struct Running {
     pub board: Board,
     /// What servers are.
     pub servers: ServerStates,
-    /// What monitors found.
-    pub monitors: Monitors,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    monitors: Monitors,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -102,10 +101,10 @@ struct Site<'a> {
     current: Arc<Current>,
     client: Client,
     started: Instant,
-    /// Told of each table that is published.
-    published: watch::Sender<()>,
     /// Open sessions of bytes.
     board: Board,
+    /// Told of each table that is published.
+    published: watch::Sender<()>,
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -181,10 +180,10 @@ async fn succeed(
         registry,
         board: site.board.clone(),
         servers,
-        monitors,
         listeners,
         admin: address,
         polaris: polaris_at,
+        monitors,
         ready,
         stop,
         tasks,
@@ -207,6 +206,11 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
+    }
+
+    /// What monitors found.
+    pub const fn monitors(&self) -> &Monitors {
+        &self.monitors
     }
 
     /// The addresses that carry traffic, by listener name.

@@ -118,11 +118,6 @@ impl<P: Path> Site<P> {
         self.admin
     }
 
-    /// What monitors found.
-    pub fn monitors(&self) -> &Monitors {
-        &self.running().monitors
-    }
-
     /// Open sessions of bytes.
     pub fn board(&self) -> &Board {
         &self.running().board
@@ -142,6 +137,11 @@ impl<P: Path> Site<P> {
     /// The data directory.
     pub fn data(&self) -> &std::path::Path {
         self.directory.path()
+    }
+
+    /// What monitors found.
+    pub fn monitors(&self) -> &Monitors {
+        self.running().monitors()
     }
 
     /// A connection to where plain HTTP is served.
