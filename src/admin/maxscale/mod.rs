@@ -16,6 +16,7 @@ mod links;
 mod live;
 mod moment;
 mod names;
+pub mod parameters;
 mod path;
 mod precondition;
 mod select;
