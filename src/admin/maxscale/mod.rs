@@ -9,17 +9,25 @@
 mod accounts;
 mod answer;
 mod call;
+mod condition;
 mod document;
 mod draft;
+mod filters;
 mod front;
 mod links;
+mod listener_tls;
+mod listeners;
 mod live;
 mod moment;
 mod names;
 pub mod parameters;
 mod path;
+mod pools;
 mod precondition;
+mod relations;
 mod select;
+mod servers;
+mod services;
 mod stamps;
 mod view;
 
@@ -43,7 +51,12 @@ use stamps::Stamps;
 pub(super) const DIALECT: &str = "maxscale";
 
 /// All paths, resource by resource. Within all of them the first that fits is meant.
-static TABLES: &[&[Path]] = &[];
+static TABLES: &[&[Path]] = &[
+    services::PATHS,
+    listeners::PATHS,
+    servers::PATHS,
+    filters::PATHS,
+];
 
 /// The dialect's parts. Cheap to clone; clones share everything.
 #[derive(Clone)]
