@@ -14,6 +14,7 @@ mod value;
 
 use serde_json::{Map, Value};
 
+use super::DIALECT;
 use crate::model::{Entity, Kinded, Spec};
 
 pub use filter::{filter, filter_modules};
@@ -23,9 +24,6 @@ pub use server::server;
 pub use service::service;
 pub use settings::{Settings, settings};
 pub use value::{MASK, Shape, parse_bool, text};
-
-/// The dialect's word in entities' attributes.
-pub const DIALECT: &str = "maxscale";
 
 /// Where the attributes have the parameters that are in no field.
 const KEPT: &str = "parameters";
