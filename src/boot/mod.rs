@@ -40,7 +40,7 @@ use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
-use crate::l4::Streams;
+use crate::l4::{Board, Streams};
 use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
 use crate::net;
@@ -63,11 +63,15 @@ use crate::table::normalize;
 use crate::table::{Compiler, Current, Problem};
 use crate::tls;
 use crate::tls::Sessions;
-use crate::upstream::{Endpoints, Prober, Resolver, Servers};
+use crate::upstream::{Endpoints, Prober, Resolver, ServerStates, Servers};
 
 /// A gateway that serves.
 pub struct Running {
     pub registry: Registry,
+    /// Open sessions of bytes.
+    pub board: Board,
+    /// What servers are.
+    pub servers: ServerStates,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
@@ -93,6 +97,8 @@ struct Site<'a> {
     current: Arc<Current>,
     client: Client,
     started: Instant,
+    /// Open sessions of bytes.
+    board: Board,
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -110,7 +116,9 @@ async fn succeed(
     legacy: Option<Legacy>,
 ) -> Result<Running, Fault> {
     tls::install_provider();
+    let live = Endpoints::new();
     let site = Site {
+        board: Board::new(live.servers().clone(), live.tallies().clone()),
         settings,
         metrics: Metrics::new(),
         current: Arc::new(Current::default()),
@@ -129,8 +137,8 @@ async fn succeed(
         .transpose()?;
     let bound = site.bind(&listeners)?;
     let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
-    let live = Endpoints::new();
     let polaris = site.polaris_port(claim, &live)?;
+    let servers = live.servers().clone();
     let (registry, problems) = site.registry(store, live, &listeners)?;
     late.set(site.dialect(&registry));
     let observed = Observed {
@@ -160,6 +168,8 @@ async fn succeed(
     successor.map_or(Ok(()), Successor::ready)?;
     Ok(Running {
         registry,
+        board: site.board.clone(),
+        servers,
         listeners,
         admin: address,
         polaris: polaris_at,

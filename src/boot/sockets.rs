@@ -60,7 +60,8 @@ pub(super) fn spec(id: Id, listener: &Listener) -> Spec {
         scheme: match listener.protocol {
             ListenerProtocol::Http => Scheme::Http,
             ListenerProtocol::Https => Scheme::Https,
-            ListenerProtocol::Tcp | ListenerProtocol::Mysql => Scheme::Tcp,
+            ListenerProtocol::Tcp => Scheme::Tcp,
+            ListenerProtocol::Mysql => Scheme::Mysql,
             ListenerProtocol::Tls => Scheme::Tls,
         },
         proxy_protocol: listener.proxy_protocol,

@@ -117,10 +117,10 @@ where
                 self.http(conn, http2, door.drain.clone()).await;
                 Ok(())
             }
-            (Scheme::Tcp | Scheme::Tls, Some(streams)) => {
+            (Scheme::Tcp | Scheme::Tls | Scheme::Mysql, Some(streams)) => {
                 Box::pin(self.stream(streams, tcp, peer, entrance, watched)).await
             }
-            (Scheme::Tcp | Scheme::Tls, None) => Ok(()),
+            (Scheme::Tcp | Scheme::Tls | Scheme::Mysql, None) => Ok(()),
         }
     }
 
@@ -156,7 +156,7 @@ where
         scheme: Scheme,
     ) -> Result<(Transport, Option<TlsFacts>, bool), Turned> {
         match scheme {
-            Scheme::Http | Scheme::Tcp => Ok((Transport::Plain(tcp), None, false)),
+            Scheme::Http | Scheme::Tcp | Scheme::Mysql => Ok((Transport::Plain(tcp), None, false)),
             Scheme::Https | Scheme::Tls => {
                 let (stream, facts) = tls::accept(tcp, &*self.shared.tls).await?;
                 let http2 = tls::is_http2(&stream);

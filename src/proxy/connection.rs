@@ -23,6 +23,8 @@ pub enum Scheme {
     Tcp,
     /// Bytes inside TLS.
     Tls,
+    /// Bytes of MySQL's protocol.
+    Mysql,
 }
 
 impl Scheme {
@@ -32,6 +34,7 @@ impl Scheme {
             Self::Https => "https",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Mysql => "mysql",
         }
     }
 }

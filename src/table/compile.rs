@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use super::certs::Certs;
-use super::l4::StreamRoute;
+use super::filters::Filter;
+use super::l4::{Door, StreamRoute};
 use super::route::{Listed, Route};
 use super::server::Server;
 use super::service::{Backend, Builder, Secured};
@@ -102,9 +103,11 @@ impl Compiler {
             problems: Vec::new(),
         };
         work.servers(touched);
+        work.filters(touched);
         work.pools(touched);
         work.services(touched);
         work.secured(touched);
+        work.filtered(touched);
         work.routes(touched);
         work.stream_routes(touched);
         work.listeners(touched);
@@ -156,6 +159,38 @@ impl Work<'_> {
                     self.table.servers.remove(&at.id);
                 }
             }
+        }
+    }
+
+    fn filters(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::Filter) {
+            let before = self.table.filters.remove(&at.id);
+            let entity = self.builder.snapshot.entity(at.kind, at.id);
+            let Some((entity, spec)) =
+                entity.and_then(|e| Some((e, e.as_kind::<model::Filter>()?)))
+            else {
+                continue;
+            };
+            match Filter::compile(entity, spec, before.as_deref()) {
+                Ok(filter) => {
+                    self.table.filters.insert(at.id, Arc::new(filter));
+                }
+                Err(invalid) => self.problems.push(Problem { at: *at, invalid }),
+            }
+        }
+    }
+
+    /// Services that have a filter which changed.
+    fn filtered(&mut self, touched: &[EntityRef]) {
+        let filters = touched.iter().filter(|at| at.kind == Kind::Filter);
+        let services = filters.flat_map(|at| {
+            let services = self.builder.snapshot.mentioning(at.id, Kind::Service);
+            services.map(|service| service.id)
+        });
+        let compiled = |id: &Id| touched.iter().any(|at| at.id == *id);
+        let services: HashSet<Id> = services.filter(|id| !compiled(id)).collect();
+        for id in services {
+            self.service(id);
         }
     }
 
@@ -274,7 +309,9 @@ impl Work<'_> {
             let pool = own.or_else(|| qualified(snapshot, namespace, host))?;
             pools.get(&pool.id).cloned()
         };
-        match self.builder.service(entity, spec, pool_of) {
+        let filters = &self.table.filters;
+        let filter_of = |id| filters.get(&id).cloned();
+        match self.builder.service(entity, spec, pool_of, filter_of) {
             Ok(service) => {
                 self.table
                     .names
@@ -384,18 +421,67 @@ impl Work<'_> {
         slot.ok_or_else(|| Invalid::new("service", format!("service {service} does not exist")))
     }
 
+    /// Listeners that changed, themselves or by a certificate or an authority of theirs.
     fn listeners(&mut self, touched: &[EntityRef]) {
-        for at in touched.iter().filter(|at| at.kind == Kind::Listener) {
-            let listener = self.builder.snapshot.get::<Listener>(at.id);
-            let Some(service) = listener.and_then(|listener| listener.service) else {
-                self.table.streams.unbind(at.id);
+        let snapshot = self.builder.snapshot;
+        let shown = |at: &&EntityRef| matches!(at.kind, Kind::Certificate | Kind::CaCertificate);
+        let showing = touched.iter().filter(shown);
+        let showing = showing.flat_map(|at| snapshot.mentioning(at.id, Kind::Listener));
+        let changed = touched.iter().filter(|at| at.kind == Kind::Listener);
+        let listeners = changed
+            .map(|at| at.id)
+            .chain(showing.map(|entity| entity.id));
+        for id in listeners.collect::<HashSet<Id>>() {
+            let Some(listener) = snapshot.get::<Listener>(id) else {
+                self.table.streams.unbind(id);
                 continue;
             };
-            match self.slot(service) {
-                Ok(slot) => self.table.streams.bind(at.id, slot),
-                Err(invalid) => self.problems.push(Problem { at: *at, invalid }),
+            if let Err(invalid) = self.listener(id, listener) {
+                // Not on other terms than it asks for.
+                self.table.streams.bind(id, Door::shut());
+                let kind = Kind::Listener;
+                let at = EntityRef { kind, id };
+                self.problems.push(Problem { at, invalid });
             }
         }
+    }
+
+    fn listener(&mut self, id: Id, listener: &Listener) -> Result<(), Invalid> {
+        let slot = listener.service.map(|service| self.slot(service));
+        let tls = listener
+            .certificate
+            .map(|shown| self.shown(shown, listener));
+        self.table.streams.bind(
+            id,
+            Door {
+                enabled: listener.enabled,
+                tls: tls.transpose()?,
+                service: slot.transpose()?,
+            },
+        );
+        Ok(())
+    }
+
+    /// What a listener's own certificate makes of TLS.
+    fn shown(&self, shown: Id, listener: &Listener) -> Result<Arc<ServerConfig>, Invalid> {
+        let snapshot = self.builder.snapshot;
+        let missing = |field: &'static str, id: Id| {
+            move || Invalid::new(field, format!("{id} does not exist"))
+        };
+        let certificate = snapshot.get::<Certificate>(shown);
+        let certificate = certificate.ok_or_else(missing("certificate", shown))?;
+        let shown = tls::Shown::of(certificate, &tls::provider());
+        let wrong = |invalid: Invalid| Invalid::new("certificate", invalid.to_string());
+        let authorities = listener.client_authorities.iter().map(|id| {
+            let authority = snapshot.get::<model::CaCertificate>(*id);
+            let authority = authority.map(|authority| &*authority.cert);
+            authority.ok_or_else(missing("client_authorities", *id))
+        });
+        let clients = tls::Clients {
+            authorities: authorities.collect::<Result<_, _>>()?,
+            required: listener.client_certificate_required,
+        };
+        tls::incoming(shown.map_err(wrong)?, &clients, &self.compiler.sessions)
     }
 
     fn certificates(&mut self, touched: &[EntityRef]) {

@@ -6,6 +6,7 @@
 
 mod certs;
 mod compile;
+mod filters;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod hosts;
@@ -19,6 +20,7 @@ mod route;
 mod router;
 mod server;
 mod service;
+mod sessions;
 mod slots;
 
 use std::sync::Arc;
@@ -28,12 +30,14 @@ use imbl::{OrdMap, OrdSet};
 use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
-pub use l4::{ServerName, StreamFacts, StreamHit, StreamRoute};
+pub use filters::{Act, Filter, Log, QueryRate, Throttle, filter_acts};
+pub use l4::{ServerName, StreamFacts, StreamHit, StreamMiss, StreamRoute};
 pub use normalize::{escape, normalize};
 use route::Listed;
 pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
+pub use sessions::{Candidate as SessionCandidate, Linked, SessionRules, Wanted};
 
 use crate::metrics::{RouteLabels, RouteStats, SessionStats};
 use crate::model::{Entity, Id, Revision};
@@ -54,6 +58,7 @@ pub struct Table {
     streams: Streams,
     services: Slots<Arc<Service>>,
     servers: ById<Server>,
+    filters: ById<Arc<Filter>>,
     pools: ById<Backend>,
     /// Which pool an endpoint is in.
     endpoints: ById<Id>,
@@ -101,7 +106,10 @@ impl Table {
     }
 
     /// Where a connection of bytes goes: to the service of its listener, else by the best route.
-    pub fn find_stream(&self, facts: &StreamFacts<'_>) -> Option<StreamHit<'_>> {
+    ///
+    /// # Errors
+    /// [`StreamMiss`].
+    pub fn find_stream(&self, facts: &StreamFacts<'_>) -> Result<StreamHit<'_>, StreamMiss<'_>> {
         self.streams.find(facts, |slot| self.services.get(slot))
     }
 
@@ -109,6 +117,11 @@ impl Table {
     #[inline]
     pub fn service(&self, route: &Route) -> Option<&Arc<Service>> {
         self.services.get(route.service?)
+    }
+
+    /// The TLS configuration of a listener with a certificate of its own.
+    pub fn listener_tls(&self, listener: Id) -> Option<&Arc<ServerConfig>> {
+        self.streams.tls(listener)
     }
 
     /// The TLS configuration for a server name, in lower case and without trailing dot.

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::filters::Filter;
+use super::sessions::{Linked, SessionRules};
 use crate::live::Live;
 use crate::model;
 use crate::model::{CaCertificate, Certificate, Endpoint, Entity, Id, Invalid, Kind, Name};
 use crate::model::{NamespaceRef, Snapshot};
 use crate::tls::{Fingerprint, Outgoing, Terms, Trust};
 use crate::upstream::is_name;
-use crate::upstream::{Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Unresolved};
+use crate::upstream::{
+    Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Tally, Unresolved,
+};
 
 /// Endpoints ready for traffic, and the host names that they came from.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Backend {
     entity: Option<Arc<Entity>>,
     /// What requests are spread by, where the pool hashes them.
     spread: Option<Arc<Spread>>,
+    /// The servers among its endpoints.
+    servers: Arc<[Linked]>,
     /// Names whose addresses are in it.
     pub(super) names: Arc<[Arc<str>]>,
 }
@@ -46,6 +52,9 @@ pub struct Service {
     /// On what terms it is spoken to by TLS; `None` where it is spoken to in clear.
     tls: Option<Arc<Outgoing>>,
     connection_key: u64,
+    /// Its connections of bytes, counted; `None` where it takes none.
+    tally: Option<Arc<Tally>>,
+    sessions: Option<Arc<SessionRules>>,
 }
 
 impl Service {
@@ -91,6 +100,22 @@ impl Service {
     /// On what terms its endpoints are spoken to by TLS; `None` in clear.
     pub const fn tls(&self) -> Option<&Arc<Outgoing>> {
         self.tls.as_ref()
+    }
+
+    /// How many connections of bytes it has; `None` where it takes none.
+    pub const fn tally(&self) -> Option<&Arc<Tally>> {
+        self.tally.as_ref()
+    }
+
+    /// How its connections of bytes choose among its servers; `None`: as its pool says.
+    pub const fn sessions(&self) -> Option<&Arc<SessionRules>> {
+        self.sessions.as_ref()
+    }
+
+    /// A server that its pool lists.
+    pub fn server(&self, id: Id) -> Option<&Linked> {
+        let mut servers = self.backend.servers.iter();
+        servers.find(|linked| linked.state.id() == id)
     }
 
     /// Tells apart connections that may not serve each other's requests: everything about how one is
@@ -141,11 +166,18 @@ impl Builder<'_> {
             };
             gathered.add(self.resolved, source);
         }
-        for id in &pool.servers {
-            if let Some(server) = self.snapshot.get::<model::Server>(*id) {
-                gathered.add(self.resolved, Source::of_server(*id, server));
-            }
-        }
+        let servers = pool.servers.iter().filter_map(|id| {
+            let server = self.snapshot.get::<model::Server>(*id)?;
+            let before = gathered.members.len();
+            gathered.add(self.resolved, Source::of_server(*id, server));
+            Some(Linked {
+                state: self.live.servers().of(*id),
+                name: server.name.as_str().into(),
+                proxy_protocol: server.proxy_protocol,
+                endpoints: before..gathered.members.len(),
+            })
+        });
+        let servers = servers.collect();
         let policy = Policy {
             unresolved: &gathered.unresolved,
             ..Policy::of(entity.id, pool)
@@ -155,6 +187,7 @@ impl Builder<'_> {
             pool: Arc::new(Pool::after(before, &policy, gathered.members, self.live)),
             entity: Some(Arc::clone(entity)),
             spread: Spread::of(pool).map(Arc::new),
+            servers,
             names: gathered.names.into(),
         }
     }
@@ -178,6 +211,7 @@ impl Builder<'_> {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: None,
             spread: None,
+            servers: Arc::default(),
             names: gathered.names.into(),
         }
     }
@@ -227,6 +261,7 @@ impl Builder<'_> {
         entity: &Arc<Entity>,
         service: &model::Service,
         pool_of: impl Fn(&NamespaceRef, &str) -> Option<Backend>,
+        filter_of: impl Fn(Id) -> Option<Arc<Filter>>,
     ) -> Result<Service, Invalid> {
         let backend = pool_of(&service.namespace, service.host.as_str())
             .unwrap_or_else(|| self.direct(entity.id, service));
@@ -247,7 +282,15 @@ impl Builder<'_> {
             .and_then(|text| HeaderValue::from_str(&text).ok());
         let tls = self.outgoing(service, &backend)?;
         let connection_key = connection_key(service, tls.as_deref());
+        let takes_bytes = !service.protocol.is_http();
+        let rules = service.sessions.as_deref().map(|policy| {
+            let (pool, linked) = (&backend.pool, &backend.servers);
+            SessionRules::compile(policy, pool, linked, self, filter_of)
+        });
+        let sessions = rules.transpose()?.map(Arc::new);
         Ok(Service {
+            tally: takes_bytes.then(|| self.live.tallies().of(entity.id)),
+            sessions,
             entity: Arc::clone(entity),
             backend,
             host,

@@ -16,6 +16,7 @@ use super::latency::Latency;
 use super::policy::Member;
 use super::presence::{Presence, Presences};
 use super::server::{ServerState, ServerStates};
+use super::tally::Tallies;
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
 ///
@@ -39,6 +40,7 @@ pub struct Endpoints {
     turns: Live<Id, AtomicUsize>,
     presences: Presences,
     servers: ServerStates,
+    tallies: Tallies,
     epoch: Instant,
 }
 
@@ -50,6 +52,7 @@ impl Endpoints {
             turns: Live::new(),
             presences: Presences::default(),
             servers: ServerStates::default(),
+            tallies: Tallies::default(),
             epoch: Instant::now(),
         }
     }
@@ -71,6 +74,11 @@ impl Endpoints {
     /// What servers are: for whoever finds that out.
     pub const fn servers(&self) -> &ServerStates {
         &self.servers
+    }
+
+    /// How many connections of bytes services have.
+    pub const fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     /// Whose turn it is in a pool: kept across rebuilds, so that frequent changes do not favour the
@@ -320,7 +328,7 @@ impl Endpoint {
     }
 
     /// Whether it may be picked now: there, and healthy or its wait is over.
-    pub(super) fn is_open(&self, now: Instant) -> bool {
+    pub fn is_open(&self, now: Instant) -> bool {
         let server = self.server.as_ref();
         self.is_there()
             && server.is_none_or(|server| server.status().is_open())

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate::boot::{self, Running};
 use sluicegate::config::{Format, Settings};
+use sluicegate::l4::Board;
 use sluicegate::store::Memory;
+use sluicegate::upstream::ServerState;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -112,6 +115,27 @@ impl<P: Path> Site<P> {
 
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Open sessions of bytes.
+    pub fn board(&self) -> &Board {
+        &self.running().board
+    }
+
+    /// What the server of that id is.
+    #[track_caller]
+    pub fn server(&self, id: &Value) -> Arc<ServerState> {
+        let id = id.as_str().and_then(|text| text.parse().ok());
+        self.running().servers.of(id.expect("an id"))
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs until it is dropped")
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     /// A connection to where plain HTTP is served.
