@@ -11,12 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
 use sluicegate::admin::maxscale::{
-    Findings, Live, MaxScale, MonitorInfo, MonitoredServer, OpenSession, Process, ServerInfo,
-    SessionCounts, Sessions, Worker, router,
+    Findings, Live, MaxScale, MonitorInfo, MonitoredServer, Process, ServerInfo, Sessions, Worker,
+    router,
 };
+use sluicegate::l4::SessionView;
 use sluicegate::model::{Change, Entity, Id, Kind, Timestamp};
 use sluicegate::registry::Registry;
-use sluicegate::upstream::ServerStates;
+use sluicegate::upstream::{ServerStates, SessionCounts};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
@@ -682,7 +683,7 @@ async fn a_monitor_that_runs_tells_what_it_found() {
 
 /// Sessions that never were.
 struct Open {
-    all: Mutex<Vec<OpenSession>>,
+    all: Mutex<Vec<SessionView>>,
     closed: Notify,
 }
 
@@ -694,14 +695,20 @@ impl Open {
     }
 }
 
-fn session(id: u64) -> OpenSession {
-    OpenSession {
+fn session(id: u64) -> SessionView {
+    SessionView {
         id,
-        service: None,
+        service: Id::MIN,
         service_name: "rw".into(),
         client: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
         connected_at: Timestamp(1_495_457_645_000),
         idle: Duration::from_millis(23_840),
+        listener: None,
+        listener_name: "l".into(),
+        server: None,
+        packets_in: 3,
+        bytes_in: 5,
+        bytes_out: 7,
         server_name: Some("s1".into()),
         endpoint: None,
         connection_id: Some(17),
@@ -711,11 +718,11 @@ fn session(id: u64) -> OpenSession {
 }
 
 impl Sessions for Open {
-    fn list(&self) -> Vec<OpenSession> {
+    fn list(&self) -> Vec<SessionView> {
         self.all.lock().unwrap().clone()
     }
 
-    fn of(&self, id: u64) -> Option<OpenSession> {
+    fn of(&self, id: u64) -> Option<SessionView> {
         self.list().into_iter().find(|session| session.id == id)
     }
 
@@ -748,7 +755,7 @@ fn with_sessions(ids: &[u64]) -> (Port, Arc<Open>) {
 
 #[tokio::test]
 async fn open_sessions_are_listed_and_ended() {
-    let (port, open) = with_sessions(&[1, 2]);
+    let (port, open) = with_sessions(&[1001, 1002]);
     let all = port.show("/sessions").await;
     assert_eq!(all["data"].as_array().unwrap().len(), 2);
     let one = &all["data"][0];
@@ -783,7 +790,7 @@ async fn open_sessions_are_listed_and_ended() {
 
 #[tokio::test]
 async fn a_session_that_is_given_time_ends_after_it() {
-    let (port, open) = with_sessions(&[5]);
+    let (port, open) = with_sessions(&[1005]);
     port.done("DELETE /sessions/1005?ttl=1s", Value::Null).await;
     assert_eq!(open.list().len(), 1);
     let closed = open.closed.notified();

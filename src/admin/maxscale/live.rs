@@ -2,17 +2,23 @@
 //! what monitors found, how busy the workers are.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::Semaphore;
 
+use crate::l4;
+use crate::l4::Board;
 use crate::model::{Id, Timestamp};
-use crate::upstream::{ServerState, ServerStates, Status};
+use crate::upstream::{ServerState, ServerStates, SessionCounts, Status};
 
 use super::answer::Failed;
+
+pub(super) use crate::l4::SessionView;
+
+/// The first number of a client's session.
+pub(super) const FIRST_SESSION: u64 = Board::FIRST;
 
 /// One worker, at one moment. Whoever builds the gateway fills it in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,47 +65,43 @@ impl fmt::Debug for Process {
     }
 }
 
-/// An open connection of bytes.
-#[derive(Clone, Debug)]
-pub struct OpenSession {
-    /// From 1 upward.
-    pub id: u64,
-    pub service: Option<Id>,
-    /// As it was called when the session began.
-    pub service_name: Box<str>,
-    pub client: SocketAddr,
-    pub connected_at: Timestamp,
-    /// Since the client's last bytes.
-    pub idle: Duration,
-    pub server_name: Option<Box<str>>,
-    pub endpoint: Option<SocketAddr>,
-    /// The server's own, from its greeting.
-    pub connection_id: Option<u32>,
-    pub user: Option<Box<str>>,
-    pub filters: Box<[Box<str>]>,
-}
-
-/// The sessions of a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionCounts {
-    pub current: u64,
-    pub total: u64,
-    /// The most at the same time.
-    pub max: u64,
-    pub queries: u64,
-}
-
 /// The open connections of bytes.
 pub trait Sessions: Send + Sync {
     /// All of them, by id.
-    fn list(&self) -> Vec<OpenSession>;
-    fn of(&self, id: u64) -> Option<OpenSession>;
+    fn list(&self) -> Vec<SessionView>;
+    fn of(&self, id: u64) -> Option<SessionView>;
     /// Whether there was one.
     fn close(&self, id: u64) -> bool;
     /// How many were told to end.
     fn close_service(&self, service: Id) -> usize;
     fn close_server(&self, server: Id) -> usize;
     fn counts(&self, service: Id) -> SessionCounts;
+}
+
+impl Sessions for Board {
+    fn list(&self) -> Vec<SessionView> {
+        Self::list(self)
+    }
+
+    fn of(&self, id: u64) -> Option<SessionView> {
+        Self::of(self, id)
+    }
+
+    fn close(&self, id: u64) -> bool {
+        Self::close(self, id)
+    }
+
+    fn close_service(&self, service: Id) -> usize {
+        Self::close_service(self, service)
+    }
+
+    fn close_server(&self, server: Id) -> usize {
+        Self::close_server(self, server)
+    }
+
+    fn counts(&self, service: Id) -> SessionCounts {
+        Self::counts(self, service)
+    }
 }
 
 /// What was found out of a server.
@@ -162,11 +164,11 @@ pub trait Findings: Send + Sync {
 struct Nothing;
 
 impl Sessions for Nothing {
-    fn list(&self) -> Vec<OpenSession> {
+    fn list(&self) -> Vec<SessionView> {
         Vec::new()
     }
 
-    fn of(&self, _: u64) -> Option<OpenSession> {
+    fn of(&self, _: u64) -> Option<SessionView> {
         None
     }
 
@@ -274,11 +276,11 @@ impl Live {
         self.findings.monitor(monitor)
     }
 
-    pub(super) fn sessions(&self) -> Vec<OpenSession> {
+    pub(super) fn sessions(&self) -> Vec<SessionView> {
         self.sessions.list()
     }
 
-    pub(super) fn session(&self, id: u64) -> Option<OpenSession> {
+    pub(super) fn session(&self, id: u64) -> Option<SessionView> {
         self.sessions.of(id)
     }
 
@@ -319,7 +321,7 @@ impl Live {
 
 /// Whether a filter module does something to traffic.
 pub(super) fn acts(module: &str) -> bool {
-    matches!(module, "throttlefilter" | "qlafilter")
+    l4::filters::acts(module)
 }
 
 /// What a server's state may be set to by hand, or cleared of.

@@ -49,7 +49,6 @@ use draft::Draft;
 pub use front::{refusal, router};
 pub use live::{Findings, Live, Process, Sessions, Worker};
 pub use live::{MonitorInfo, MonitoredServer, ServerInfo, SlaveConnection};
-pub use live::{OpenSession, SessionCounts};
 use path::Path;
 use stamps::Stamps;
 use threads::Loads;

@@ -14,7 +14,7 @@ use super::MaxScale;
 use super::answer::{Answer, Failed};
 use super::call::Call;
 use super::document::{Document, Object};
-use super::live::OpenSession;
+use super::live::{FIRST_SESSION, SessionView};
 use super::moment::asctime;
 use super::names;
 use super::path::{Operation, Outcome, Path, Running, delete, get};
@@ -31,9 +31,6 @@ pub(super) static PATHS: &[Path] = &[
     },
 ];
 
-/// The numbers that are kept for listeners.
-const LISTENERS_MAX: u64 = 1000;
-
 /// The longest time that a session may be given, in seconds.
 const TTL_MAX: u64 = 86_400;
 
@@ -46,9 +43,9 @@ enum Meant<'s> {
 impl<'s> Meant<'s> {
     fn parse(snapshot: &'s Snapshot, text: &str) -> Option<Self> {
         let number: u64 = text.parse().ok()?;
-        match number.checked_sub(LISTENERS_MAX + 1) {
-            Some(before) => Some(Self::Client(before + 1)),
-            None => listener(snapshot, number).map(Self::Listener),
+        match number >= FIRST_SESSION {
+            true => Some(Self::Client(number)),
+            false => listener(snapshot, number).map(Self::Listener),
         }
     }
 }
@@ -88,9 +85,8 @@ fn unknown(id: &str) -> Failed {
 }
 
 /// The service's name as it is now; of one that is gone, as it was.
-fn client(view: &View<'_>, session: &OpenSession) -> Value {
-    let id = (session.id + LISTENERS_MAX).to_string();
-    let mut object = Object::new("sessions", id);
+fn client(view: &View<'_>, session: &SessionView) -> Value {
+    let mut object = Object::new("sessions", session.id.to_string());
     object.set("state", "Session ready for routing");
     if let Some(user) = &session.user {
         object.set("user", &**user);
@@ -106,9 +102,7 @@ fn client(view: &View<'_>, session: &OpenSession) -> Value {
     );
     object.set("queries", json!([]));
     object.set("log", json!([]));
-    let service = session
-        .service
-        .and_then(|id| view.snapshot.entity(Kind::Service, id));
+    let service = view.snapshot.entity(Kind::Service, session.service);
     let name = service.map_or_else(|| session.service_name.to_string(), |entity| entity.label());
     object.relate_any(view.links, "services", (!name.is_empty()).then_some(name));
     object.relate_any(view.links, "filters", session.filters.iter());
@@ -120,7 +114,7 @@ fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
-fn connections(session: &OpenSession) -> Vec<Value> {
+fn connections(session: &SessionView) -> Vec<Value> {
     let named = session.server_name.as_ref().map(ToString::to_string);
     let endpoint = session.endpoint.map(|endpoint| endpoint.to_string());
     let one = named.or(endpoint).map(|server| {
