@@ -8,7 +8,9 @@ pub mod fuzz;
 mod limits;
 mod local;
 mod logging;
+mod monitors;
 mod polaris;
+mod probes;
 mod process;
 mod sessions;
 mod sockets;
@@ -43,6 +45,7 @@ use crate::config::Settings;
 use crate::l4::{Board, Streams};
 use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
+use crate::monitor::Monitors;
 use crate::net;
 use crate::net::bind;
 use crate::net::bind::Claim;
@@ -63,7 +66,7 @@ use crate::table::normalize;
 use crate::table::{Compiler, Current, Problem};
 use crate::tls;
 use crate::tls::Sessions;
-use crate::upstream::{Endpoints, Prober, Resolver, ServerStates, Servers};
+use crate::upstream::{Endpoints, Resolver, ServerStates, Servers};
 
 /// A gateway that serves.
 pub struct Running {
@@ -75,6 +78,7 @@ pub struct Running {
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    monitors: Monitors,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -99,6 +103,8 @@ struct Site<'a> {
     started: Instant,
     /// Open sessions of bytes.
     board: Board,
+    /// Told of each table that is published.
+    published: watch::Sender<()>,
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -124,6 +130,7 @@ async fn succeed(
         current: Arc::new(Current::default()),
         client: Client::new(settings.proxy.ca_file.as_deref()),
         started: Instant::now(),
+        published: watch::Sender::new(()),
     };
     let (stop, stopped) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
@@ -140,6 +147,8 @@ async fn succeed(
     let polaris = site.polaris_port(claim, &live)?;
     let servers = live.servers().clone();
     let (registry, problems) = site.registry(store, live, &listeners)?;
+    site.probe();
+    let (monitors, following) = site.monitors(&registry, &servers)?;
     late.set(site.dialect(&registry));
     let observed = Observed {
         shared,
@@ -157,6 +166,7 @@ async fn succeed(
             until(stopped.clone()),
         )),
         tokio::spawn(registry.clone().keep_names_fresh()),
+        following,
     ];
     let polaris_at = polaris.as_ref().map(polaris::Port::at);
     if let Some(port) = polaris {
@@ -173,6 +183,7 @@ async fn succeed(
         listeners,
         admin: address,
         polaris: polaris_at,
+        monitors,
         ready,
         stop,
         tasks,
@@ -195,6 +206,11 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
+    }
+
+    /// What monitors found.
+    pub const fn monitors(&self) -> &Monitors {
+        &self.monitors
     }
 
     /// The addresses that carry traffic, by listener name.
@@ -400,37 +416,13 @@ impl Site<'_> {
             current: Arc::clone(&self.current),
             names,
             metrics: ConfigMetrics::register(&self.metrics).map_err(Fault::machine)?,
-            published: self.probes(),
+            published: self.publication(),
         };
         let (registry, problems) = registry::open(parts)?;
         for problem in &problems {
             tracing::error!(%problem, "left out of the table");
         }
         Ok((registry, problems))
-    }
-
-    /// Active checks of the pools in use; the closure tells them that there is a new table.
-    fn probes(&self) -> Box<dyn Fn() + Send> {
-        let (told, mut published) = watch::channel(());
-        let (prober, current) = (
-            Prober::spawn(self.client.clone()),
-            Arc::clone(&self.current),
-        );
-        tokio::spawn(async move {
-            loop {
-                let table = current.load();
-                let checked = table.backends().filter(|(pool, _)| pool.is_checked());
-                prober.follow(checked.map(|(pool, _)| Arc::clone(pool)).collect());
-                drop(table);
-                if published.changed().await.is_err() {
-                    return;
-                }
-                tokio::time::sleep(PROBES_FOLLOW_AFTER).await;
-            }
-        });
-        Box::new(move || {
-            let _ = told.send(());
-        })
     }
 
     fn dialect(&self, registry: &Registry) -> Option<Arc<dyn LocalService>> {
@@ -519,9 +511,6 @@ impl Site<'_> {
         NonZeroU32::new(self.settings.limits.admin_rate_max).filter(|_| !is_local)
     }
 }
-
-/// How long after a publication probes take note of it, so that a burst of writes costs one look.
-const PROBES_FOLLOW_AFTER: Duration = Duration::from_millis(50);
 
 /// Where the data plane is asked how it fares.
 struct Observed {

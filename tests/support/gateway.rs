@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sluicegate::boot::{self, Running};
 use sluicegate::config::{Format, Settings};
 use sluicegate::l4::Board;
+use sluicegate::monitor::Monitors;
 use sluicegate::store::Memory;
 use sluicegate::upstream::ServerState;
 use tempfile::TempDir;
@@ -136,6 +137,11 @@ impl<P: Path> Site<P> {
     /// The data directory.
     pub fn data(&self) -> &std::path::Path {
         self.directory.path()
+    }
+
+    /// What monitors found.
+    pub fn monitors(&self) -> &Monitors {
+        self.running().monitors()
     }
 
     /// A connection to where plain HTTP is served.
