@@ -10,12 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
-use sluicegate::admin::maxscale::{
-    Findings, Live, MaxScale, MonitorInfo, MonitoredServer, Process, ServerInfo, Sessions, Worker,
-    router,
-};
+use sluicegate::admin::maxscale::{Findings, Live, MaxScale, Process, Sessions, Worker, router};
 use sluicegate::l4::SessionView;
 use sluicegate::model::{Change, Entity, Id, Kind, Timestamp};
+use sluicegate::monitor::{MonitorInfo, MonitoredServer, ServerInfo};
 use sluicegate::registry::Registry;
 use sluicegate::upstream::{ServerStates, SessionCounts};
 use tokio::sync::Notify;
@@ -649,8 +647,12 @@ impl Findings for Found {
     fn monitor(&self, _: Id) -> Option<MonitorInfo> {
         let server = MonitoredServer {
             name: "s1".into(),
+            server: Id::MIN,
             server_id: Some(3000),
-            ..MonitoredServer::default()
+            read_only: Some(false),
+            gtid_current_pos: None,
+            gtid_binlog_pos: None,
+            slave_connections: Vec::new(),
         };
         Some(MonitorInfo {
             ticks: 7,

@@ -10,12 +10,14 @@ use tokio::sync::Semaphore;
 
 use crate::l4;
 use crate::l4::Board;
-use crate::model::{Id, Timestamp};
+use crate::model::Id;
+use crate::monitor::Monitors;
 use crate::upstream::{ServerState, ServerStates, SessionCounts, Status};
 
 use super::answer::Failed;
 
 pub(super) use crate::l4::SessionView;
+pub(super) use crate::monitor::{MonitorInfo, MonitoredServer, ServerInfo, SlaveConnection};
 
 /// The first number of a client's session.
 pub(super) const FIRST_SESSION: u64 = Board::FIRST;
@@ -104,53 +106,6 @@ impl Sessions for Board {
     }
 }
 
-/// What was found out of a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServerInfo {
-    pub version: Option<Arc<str>>,
-    pub node_id: Option<i64>,
-    pub master_id: Option<i64>,
-    /// In seconds.
-    pub replication_lag: Option<u64>,
-    pub gtid_current_pos: Option<Arc<str>>,
-    /// `master_down`
-    pub last_event: Option<&'static str>,
-    pub triggered_at: Option<Timestamp>,
-}
-
-/// What a monitor that runs has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MonitorInfo {
-    /// Rounds.
-    pub ticks: u64,
-    pub servers: Vec<MonitoredServer>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MonitoredServer {
-    pub name: Box<str>,
-    pub server_id: Option<i64>,
-    pub read_only: Option<bool>,
-    pub gtid_current_pos: Option<Arc<str>>,
-    pub gtid_binlog_pos: Option<Arc<str>>,
-    pub slave_connections: Vec<SlaveConnection>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlaveConnection {
-    pub connection_name: Box<str>,
-    pub master_host: Box<str>,
-    pub master_port: u16,
-    pub master_server_id: i64,
-    /// `Yes`, `Connecting` or `No`.
-    pub slave_io_running: &'static str,
-    pub slave_sql_running: bool,
-    pub seconds_behind_master: Option<u64>,
-    pub last_io_error: Box<str>,
-    pub last_sql_error: Box<str>,
-    pub gtid_io_pos: Option<Arc<str>>,
-}
-
 /// What monitors found.
 pub trait Findings: Send + Sync {
     /// The running monitor that has this server.
@@ -158,6 +113,20 @@ pub trait Findings: Send + Sync {
     fn server(&self, server: Id) -> ServerInfo;
     /// `None` unless it runs.
     fn monitor(&self, monitor: Id) -> Option<MonitorInfo>;
+}
+
+impl Findings for Monitors {
+    fn owner(&self, server: Id) -> Option<Id> {
+        self.owns(server)
+    }
+
+    fn server(&self, server: Id) -> ServerInfo {
+        Self::server(self, server)
+    }
+
+    fn monitor(&self, monitor: Id) -> Option<MonitorInfo> {
+        Self::monitor(self, monitor)
+    }
 }
 
 /// Where there are no sessions, and no monitors.

@@ -48,7 +48,6 @@ use answer::Failed;
 use draft::Draft;
 pub use front::{refusal, router};
 pub use live::{Findings, Live, Process, Sessions, Worker};
-pub use live::{MonitorInfo, MonitoredServer, ServerInfo, SlaveConnection};
 use path::Path;
 use stamps::Stamps;
 use threads::Loads;

@@ -134,7 +134,7 @@ fn slave(connection: &SlaveConnection) -> Value {
         "master_host": connection.master_host,
         "master_port": connection.master_port,
         "master_server_id": connection.master_server_id,
-        "slave_io_running": connection.slave_io_running,
+        "slave_io_running": connection.slave_io_running.as_str(),
         "slave_sql_running": if connection.slave_sql_running { "Yes" } else { "No" },
         "seconds_behind_master": connection.seconds_behind_master,
         "last_io_error": connection.last_io_error,
