@@ -34,8 +34,23 @@ pub struct Spec {
     pub role: Role,
 }
 
+/// How much a worker has to do, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks that are alive: one for each connection, and a few of the worker's own.
+    pub tasks: usize,
+    /// Tasks that others gave it and that wait for their turn.
+    pub queued: usize,
+    /// Connections taken from the kernel so far.
+    pub accepted: u64,
+    /// How long it was not asleep so far.
+    pub busy: Duration,
+}
+
 /// A worker as listeners need it.
 pub trait Host: Send + Sync {
+    fn load(&self) -> Load;
+
     /// Puts a socket into the worker's event queue.
     fn adopt(&self, socket: std::net::TcpListener) -> std::io::Result<TcpListener>;
 
@@ -98,6 +113,11 @@ impl Listeners {
             shared,
             state: Mutex::default(),
         }))
+    }
+
+    /// How much each worker has to do.
+    pub fn loads(&self) -> Vec<Load> {
+        self.0.hosts.iter().map(|host| host.load()).collect()
     }
 
     /// Reserves an address: synchronously, so that who asks can be told no. A second listener

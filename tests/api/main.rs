@@ -10,5 +10,6 @@ mod gateway;
 mod golden;
 mod kong;
 mod kong_config;
+mod maxscale_parts;
 mod native;
 mod polaris;

@@ -2,17 +2,25 @@
 //! what monitors found, how busy the workers are.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::Semaphore;
 
-use crate::model::{Id, Timestamp};
-use crate::upstream::{ServerState, ServerStates, Status};
+use crate::l4;
+use crate::l4::Board;
+use crate::model::Id;
+use crate::monitor::Monitors;
+use crate::upstream::{ServerState, ServerStates, SessionCounts, Status};
 
 use super::answer::Failed;
+
+pub(super) use crate::l4::SessionView;
+pub(super) use crate::monitor::{MonitorInfo, MonitoredServer, ServerInfo, SlaveConnection};
+
+/// The first number of a client's session.
+pub(super) const FIRST_SESSION: u64 = Board::FIRST;
 
 /// One worker, at one moment. Whoever builds the gateway fills it in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,41 +67,11 @@ impl fmt::Debug for Process {
     }
 }
 
-/// An open connection of bytes.
-#[derive(Clone, Debug)]
-pub struct OpenSession {
-    /// From 1 upward.
-    pub id: u64,
-    pub service: Option<Id>,
-    /// As it was called when the session began.
-    pub service_name: Box<str>,
-    pub client: SocketAddr,
-    pub connected_at: Timestamp,
-    /// Since the client's last bytes.
-    pub idle: Duration,
-    pub server_name: Option<Box<str>>,
-    pub endpoint: Option<SocketAddr>,
-    /// The server's own, from its greeting.
-    pub connection_id: Option<u32>,
-    pub user: Option<Box<str>>,
-    pub filters: Box<[Box<str>]>,
-}
-
-/// The sessions of a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionCounts {
-    pub current: u64,
-    pub total: u64,
-    /// The most at the same time.
-    pub max: u64,
-    pub queries: u64,
-}
-
 /// The open connections of bytes.
 pub trait Sessions: Send + Sync {
     /// All of them, by id.
-    fn list(&self) -> Vec<OpenSession>;
-    fn of(&self, id: u64) -> Option<OpenSession>;
+    fn list(&self) -> Vec<SessionView>;
+    fn of(&self, id: u64) -> Option<SessionView>;
     /// Whether there was one.
     fn close(&self, id: u64) -> bool;
     /// How many were told to end.
@@ -102,51 +80,30 @@ pub trait Sessions: Send + Sync {
     fn counts(&self, service: Id) -> SessionCounts;
 }
 
-/// What was found out of a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServerInfo {
-    pub version: Option<Arc<str>>,
-    pub node_id: Option<i64>,
-    pub master_id: Option<i64>,
-    /// In seconds.
-    pub replication_lag: Option<u64>,
-    pub gtid_current_pos: Option<Arc<str>>,
-    /// `master_down`
-    pub last_event: Option<&'static str>,
-    pub triggered_at: Option<Timestamp>,
-}
+impl Sessions for Board {
+    fn list(&self) -> Vec<SessionView> {
+        Self::list(self)
+    }
 
-/// What a monitor that runs has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MonitorInfo {
-    /// Rounds.
-    pub ticks: u64,
-    pub servers: Vec<MonitoredServer>,
-}
+    fn of(&self, id: u64) -> Option<SessionView> {
+        Self::of(self, id)
+    }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MonitoredServer {
-    pub name: Box<str>,
-    pub server_id: Option<i64>,
-    pub read_only: Option<bool>,
-    pub gtid_current_pos: Option<Arc<str>>,
-    pub gtid_binlog_pos: Option<Arc<str>>,
-    pub slave_connections: Vec<SlaveConnection>,
-}
+    fn close(&self, id: u64) -> bool {
+        Self::close(self, id)
+    }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlaveConnection {
-    pub connection_name: Box<str>,
-    pub master_host: Box<str>,
-    pub master_port: u16,
-    pub master_server_id: i64,
-    /// `Yes`, `Connecting` or `No`.
-    pub slave_io_running: &'static str,
-    pub slave_sql_running: bool,
-    pub seconds_behind_master: Option<u64>,
-    pub last_io_error: Box<str>,
-    pub last_sql_error: Box<str>,
-    pub gtid_io_pos: Option<Arc<str>>,
+    fn close_service(&self, service: Id) -> usize {
+        Self::close_service(self, service)
+    }
+
+    fn close_server(&self, server: Id) -> usize {
+        Self::close_server(self, server)
+    }
+
+    fn counts(&self, service: Id) -> SessionCounts {
+        Self::counts(self, service)
+    }
 }
 
 /// What monitors found.
@@ -158,15 +115,29 @@ pub trait Findings: Send + Sync {
     fn monitor(&self, monitor: Id) -> Option<MonitorInfo>;
 }
 
+impl Findings for Monitors {
+    fn owner(&self, server: Id) -> Option<Id> {
+        self.owns(server)
+    }
+
+    fn server(&self, server: Id) -> ServerInfo {
+        Self::server(self, server)
+    }
+
+    fn monitor(&self, monitor: Id) -> Option<MonitorInfo> {
+        Self::monitor(self, monitor)
+    }
+}
+
 /// Where there are no sessions, and no monitors.
 struct Nothing;
 
 impl Sessions for Nothing {
-    fn list(&self) -> Vec<OpenSession> {
+    fn list(&self) -> Vec<SessionView> {
         Vec::new()
     }
 
-    fn of(&self, _: u64) -> Option<OpenSession> {
+    fn of(&self, _: u64) -> Option<SessionView> {
         None
     }
 
@@ -274,11 +245,11 @@ impl Live {
         self.findings.monitor(monitor)
     }
 
-    pub(super) fn sessions(&self) -> Vec<OpenSession> {
+    pub(super) fn sessions(&self) -> Vec<SessionView> {
         self.sessions.list()
     }
 
-    pub(super) fn session(&self, id: u64) -> Option<OpenSession> {
+    pub(super) fn session(&self, id: u64) -> Option<SessionView> {
         self.sessions.of(id)
     }
 
@@ -319,7 +290,7 @@ impl Live {
 
 /// Whether a filter module does something to traffic.
 pub(super) fn acts(module: &str) -> bool {
-    matches!(module, "throttlefilter" | "qlafilter")
+    l4::filters::acts(module)
 }
 
 /// What a server's state may be set to by hand, or cleared of.

@@ -18,9 +18,14 @@ mod links;
 mod listener_tls;
 mod listeners;
 mod live;
+mod logs;
+mod modules;
 mod moment;
+mod monitors;
 mod names;
+mod node;
 pub mod parameters;
+mod passwords;
 mod path;
 mod pools;
 mod precondition;
@@ -28,24 +33,32 @@ mod relations;
 mod select;
 mod servers;
 mod services;
+mod sessions;
+mod settings;
 mod stamps;
+mod threads;
+mod users;
 mod view;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::RwLock;
+use tokio::time::MissedTickBehavior;
 
 use crate::model::{Snapshot, Timestamp};
 use crate::registry::Registry;
 
+use accounts::Guard;
 use answer::Failed;
 use draft::Draft;
 pub use front::{refusal, router};
-pub use live::Live;
+pub use live::{Findings, Live, Process, Sessions, Worker};
 use path::Path;
 use stamps::Stamps;
+use threads::Loads;
 
 /// This dialect's word in attributes, metrics and logs.
 pub(super) const DIALECT: &str = "maxscale";
@@ -56,6 +69,13 @@ static TABLES: &[&[Path]] = &[
     listeners::PATHS,
     servers::PATHS,
     filters::PATHS,
+    users::PATHS,
+    node::PATHS,
+    logs::PATHS,
+    threads::PATHS,
+    modules::PATHS,
+    monitors::PATHS,
+    sessions::PATHS,
 ];
 
 /// The dialect's parts. Cheap to clone; clones share everything.
@@ -64,6 +84,8 @@ pub struct MaxScale {
     registry: Registry,
     live: Live,
     stamps: Arc<Stamps>,
+    guard: Arc<Guard>,
+    loads: Arc<Loads>,
     /// Held by every write, and alone by one that has a precondition, so that what it was judged by
     /// still holds when it happens.
     turn: Arc<RwLock<()>>,
@@ -88,9 +110,21 @@ impl MaxScale {
             registry,
             live,
             stamps: Arc::new(Stamps::new(started)),
+            guard: Arc::new(Guard::new()),
+            loads: Arc::default(),
             turn: Arc::default(),
             at,
             started,
+        }
+    }
+
+    /// Takes down every second how busy the workers are, for as long as it is polled.
+    pub async fn keep_time(self) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.loads.note(&self.live.process().workers());
         }
     }
 

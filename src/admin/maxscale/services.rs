@@ -13,7 +13,7 @@ use super::path::{
     Operation, Outcome, Path, Running, delete, get, patch, post, post_without_body, put,
 };
 use super::view::View;
-use super::{MaxScale, listeners, live, moment, names, pools, relations};
+use super::{MaxScale, listeners, live, modules, moment, names, pools, relations};
 use crate::model::{
     Change, Entity, Filter, Id, Kind, Name, Protocol, Service, SessionPolicy, SessionRouter,
     Snapshot,
@@ -64,14 +64,11 @@ pub(super) const ROUTERS: [(&str, SessionRouter); 2] = [
     ("readwritesplit", SessionRouter::ReadWriteSplit),
 ];
 
-/// What is shown as the router of a service that another dialect made.
-pub(super) const OTHER_ROUTER: &str = "httproute";
-
 /// The name of a service's router.
 pub(super) fn router(service: &Service) -> &'static str {
     let own = service.sessions.as_ref().map(|sessions| sessions.router);
     let named = ROUTERS.iter().find(|(_, router)| Some(*router) == own);
-    named.map_or(OTHER_ROUTER, |(name, _)| name)
+    named.map_or(modules::OTHER_ROUTER, |(name, _)| name)
 }
 
 fn table(service: &Service) -> Table<Service> {
