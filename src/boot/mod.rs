@@ -8,6 +8,7 @@ pub mod fuzz;
 mod limits;
 mod local;
 mod logging;
+mod maxscale;
 mod monitors;
 mod polaris;
 mod probes;
@@ -78,6 +79,7 @@ pub struct Running {
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    maxscale: Option<SocketAddr>,
     monitors: Monitors,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
@@ -145,6 +147,7 @@ async fn succeed(
     let bound = site.bind(&listeners)?;
     let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
     let polaris = site.polaris_port(claim, &live)?;
+    let maxscale = site.maxscale_port(claim)?;
     let servers = live.servers().clone();
     let (registry, problems) = site.registry(store, live, &listeners)?;
     site.probe();
@@ -170,7 +173,17 @@ async fn succeed(
     ];
     let polaris_at = polaris.as_ref().map(polaris::Port::at);
     if let Some(port) = polaris {
+        let stopped = stopped.clone();
         tasks.extend(site.open_polaris(port, &doors, &registry, stopped).await);
+    }
+    let maxscale_at = maxscale.as_ref().map(maxscale::Port::at);
+    if let Some(port) = maxscale {
+        let shown = maxscale::Shown {
+            servers: &servers,
+            monitors: &monitors,
+            listeners: &listeners,
+        };
+        tasks.extend(site.open_maxscale(port, &doors, &registry, &shown, stopped)?);
     }
     open_stored_listeners(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
@@ -183,6 +196,7 @@ async fn succeed(
         listeners,
         admin: address,
         polaris: polaris_at,
+        maxscale: maxscale_at,
         monitors,
         ready,
         stop,
@@ -206,6 +220,11 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
+    }
+
+    /// Where the MaxScale dialect listens, where it is on.
+    pub const fn maxscale(&self) -> Option<SocketAddr> {
+        self.maxscale
     }
 
     /// What monitors found.
@@ -374,6 +393,7 @@ impl Site<'_> {
                 name,
                 address,
                 scheme,
+                families: bind::Families::Own,
                 proxy_protocol,
                 role,
             };

@@ -88,7 +88,8 @@ fn observe(view: &View<'_>, id: Id, object: &mut Object) {
     object.set("version_string", found.version.as_deref());
     object.set("node_id", found.node_id.unwrap_or(-1));
     object.set("master_id", found.master_id.unwrap_or(-1));
-    object.set("last_event", found.last_event.unwrap_or("NONE"));
+    let event = found.last_event.map(|event| event.as_str());
+    object.set("last_event", event);
     object.set("triggered_at", found.triggered_at.map(moment::http_date));
     if let Some(lag) = found.replication_lag {
         object.set("replication_lag", lag);
