@@ -76,11 +76,16 @@ pub struct Running {
     pub board: Board,
     /// What servers are.
     pub servers: ServerStates,
+    /// What monitors found.
+    pub monitors: Monitors,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+<<<<<<< HEAD
     maxscale: Option<SocketAddr>,
     monitors: Monitors,
+=======
+>>>>>>> monitor
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -103,10 +108,17 @@ struct Site<'a> {
     current: Arc<Current>,
     client: Client,
     started: Instant,
+<<<<<<< HEAD
     /// Open sessions of bytes.
     board: Board,
     /// Told of each table that is published.
     published: watch::Sender<()>,
+=======
+    /// Told of each table that is published.
+    published: watch::Sender<()>,
+    /// Open sessions of bytes.
+    board: Board,
+>>>>>>> monitor
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -193,11 +205,15 @@ async fn succeed(
         registry,
         board: site.board.clone(),
         servers,
+        monitors,
         listeners,
         admin: address,
         polaris: polaris_at,
+<<<<<<< HEAD
         maxscale: maxscale_at,
         monitors,
+=======
+>>>>>>> monitor
         ready,
         stop,
         tasks,
@@ -222,6 +238,7 @@ impl Running {
         self.polaris
     }
 
+<<<<<<< HEAD
     /// Where the MaxScale dialect listens, where it is on.
     pub const fn maxscale(&self) -> Option<SocketAddr> {
         self.maxscale
@@ -232,6 +249,8 @@ impl Running {
         &self.monitors
     }
 
+=======
+>>>>>>> monitor
     /// The addresses that carry traffic, by listener name.
     pub fn addresses(&self) -> Vec<(Box<str>, SocketAddr)> {
         self.listeners.addresses()

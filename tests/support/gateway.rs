@@ -125,6 +125,14 @@ impl<P: Path> Site<P> {
         self.admin
     }
 
+<<<<<<< HEAD
+=======
+    /// What monitors found.
+    pub fn monitors(&self) -> &Monitors {
+        &self.running().monitors
+    }
+
+>>>>>>> monitor
     /// Open sessions of bytes.
     pub fn board(&self) -> &Board {
         &self.running().board
@@ -144,11 +152,14 @@ impl<P: Path> Site<P> {
     /// The data directory.
     pub fn data(&self) -> &std::path::Path {
         self.directory.path()
+<<<<<<< HEAD
     }
 
     /// What monitors found.
     pub fn monitors(&self) -> &Monitors {
         self.running().monitors()
+=======
+>>>>>>> monitor
     }
 
     /// A connection to where plain HTTP is served.
