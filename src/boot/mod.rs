@@ -81,11 +81,7 @@ pub struct Running {
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
-<<<<<<< HEAD
     maxscale: Option<SocketAddr>,
-    monitors: Monitors,
-=======
->>>>>>> monitor
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -108,17 +104,10 @@ struct Site<'a> {
     current: Arc<Current>,
     client: Client,
     started: Instant,
-<<<<<<< HEAD
     /// Open sessions of bytes.
     board: Board,
     /// Told of each table that is published.
     published: watch::Sender<()>,
-=======
-    /// Told of each table that is published.
-    published: watch::Sender<()>,
-    /// Open sessions of bytes.
-    board: Board,
->>>>>>> monitor
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -209,11 +198,7 @@ async fn succeed(
         listeners,
         admin: address,
         polaris: polaris_at,
-<<<<<<< HEAD
         maxscale: maxscale_at,
-        monitors,
-=======
->>>>>>> monitor
         ready,
         stop,
         tasks,
@@ -238,19 +223,11 @@ impl Running {
         self.polaris
     }
 
-<<<<<<< HEAD
     /// Where the MaxScale dialect listens, where it is on.
     pub const fn maxscale(&self) -> Option<SocketAddr> {
         self.maxscale
     }
 
-    /// What monitors found.
-    pub const fn monitors(&self) -> &Monitors {
-        &self.monitors
-    }
-
-=======
->>>>>>> monitor
     /// The addresses that carry traffic, by listener name.
     pub fn addresses(&self) -> Vec<(Box<str>, SocketAddr)> {
         self.listeners.addresses()

@@ -125,14 +125,11 @@ impl<P: Path> Site<P> {
         self.admin
     }
 
-<<<<<<< HEAD
-=======
     /// What monitors found.
     pub fn monitors(&self) -> &Monitors {
         &self.running().monitors
     }
 
->>>>>>> monitor
     /// Open sessions of bytes.
     pub fn board(&self) -> &Board {
         &self.running().board
@@ -152,14 +149,6 @@ impl<P: Path> Site<P> {
     /// The data directory.
     pub fn data(&self) -> &std::path::Path {
         self.directory.path()
-<<<<<<< HEAD
-    }
-
-    /// What monitors found.
-    pub fn monitors(&self) -> &Monitors {
-        self.running().monitors()
-=======
->>>>>>> monitor
     }
 
     /// A connection to where plain HTTP is served.
