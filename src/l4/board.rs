@@ -31,7 +31,7 @@ type Shard = HashMap<u64, Arc<Entry>, foldhash::fast::RandomState>;
 /// An open session as it is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
-    /// From 1 upward; no two sessions of a process have the same.
+    /// From [`Board::FIRST`] upward; no two sessions of a process have the same.
     pub id: u64,
     pub service: Id,
     /// As it was called when the session began.
@@ -98,10 +98,13 @@ pub(super) struct Entry {
 }
 
 impl Board {
+    /// The first session's id. Those below are left to whoever shows listeners as sessions too.
+    pub const FIRST: u64 = 1001;
+
     pub fn new(servers: ServerStates, tallies: Tallies) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default());
         Self(Arc::new(Inner {
-            next: AtomicU64::new(1),
+            next: AtomicU64::new(Self::FIRST),
             shards: shards.collect(),
             servers,
             tallies,

@@ -3,6 +3,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora_proxy::ProxyHttp;
@@ -50,6 +51,7 @@ where
 {
     let (shared, peer) = (&service.shared, canonical(peer));
     shared.stats.count_accepted();
+    service.accepted.fetch_add(1, Ordering::Relaxed);
     let counted = (!door.entrance.proxy_protocol).then(|| peer.ip());
     match shared.admission.admit(counted) {
         Ok(place) => {

@@ -1,7 +1,7 @@
 //! Listening sockets: one for each worker, all on one address.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
@@ -76,7 +76,15 @@ pub fn bind(
 ) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError::from_io(address, source);
     let mut sockets = Vec::with_capacity(count);
-    let first = open(address, claim, families).map_err(failed)?;
+    let (first, families) = match open(address, claim, families) {
+        // A machine without IPv6 has `0.0.0.0` for both.
+        Err(error) if families == Families::Both && has_no_ipv6(&error) => {
+            let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            (open(everywhere, claim, Families::Own), Families::Own)
+        }
+        opened => (opened, families),
+    };
+    let first = first.map_err(failed)?;
     let bound = first
         .local_addr()
         .ok()
@@ -91,6 +99,12 @@ pub fn bind(
         .try_for_each(|socket| socket.listen(BACKLOG))
         .map_err(failed)?;
     Ok(sockets.into_iter().map(TcpListener::from).collect())
+}
+
+/// `EAFNOSUPPORT`, or what a system answers that has the family and no address of it.
+fn has_no_ipv6(error: &std::io::Error) -> bool {
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.raw_os_error() == Some(unsupported) || error.kind() == ErrorKind::AddrNotAvailable
 }
 
 fn open(address: SocketAddr, claim: Claim, families: Families) -> std::io::Result<Socket> {

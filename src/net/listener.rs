@@ -29,13 +29,30 @@ pub struct Spec {
     /// Port 0 takes a free one.
     pub address: SocketAddr,
     pub scheme: Scheme,
+    /// Whose connections the address takes. Default its own family's.
+    pub families: Families,
     /// Every connection must begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     pub role: Role,
 }
 
+/// How much a worker has to do, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks that are alive: one for each connection, and a few of the worker's own.
+    pub tasks: usize,
+    /// Tasks that others gave it and that wait for their turn.
+    pub queued: usize,
+    /// Connections taken from the kernel so far.
+    pub accepted: u64,
+    /// How long it was not asleep so far.
+    pub busy: Duration,
+}
+
 /// A worker as listeners need it.
 pub trait Host: Send + Sync {
+    fn load(&self) -> Load;
+
     /// Puts a socket into the worker's event queue.
     fn adopt(&self, socket: std::net::TcpListener) -> std::io::Result<TcpListener>;
 
@@ -100,6 +117,11 @@ impl Listeners {
             shared,
             state: Mutex::default(),
         }))
+    }
+
+    /// How much each worker has to do.
+    pub fn loads(&self) -> Vec<Load> {
+        self.0.hosts.iter().map(|host| host.load()).collect()
     }
 
     /// Reserves an address: synchronously, so that who asks can be told no. A second listener
@@ -176,9 +198,8 @@ impl Listeners {
             Claim::Beside
         };
         if missing > 0 {
-            // A port of the configuration file is one of its family alone.
-            let families = spec.id.map_or(Families::Own, |_| Families::Both);
-            inherited.extend(bind::bind(spec.address, missing, claim, families)?);
+            let (address, families) = (spec.address, spec.families);
+            inherited.extend(bind::bind(address, missing, claim, families)?);
         }
         Ok(inherited)
     }

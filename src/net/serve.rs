@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -63,6 +64,8 @@ pub struct Service<A> {
     pub streams: Option<Streams>,
     pub shared: Arc<Shared>,
     pub reaper: Arc<Reaper>,
+    /// Connections taken from the kernel.
+    pub accepted: AtomicU64,
 }
 
 /// A listener as one worker has it.

@@ -54,6 +54,7 @@ pub struct Site<P> {
     addresses: HashMap<Box<str>, SocketAddr>,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    maxscale: Option<SocketAddr>,
     directory: TempDir,
 }
 
@@ -80,6 +81,7 @@ impl<P: Path> Site<P> {
             addresses: running.addresses().into_iter().collect(),
             admin: running.admin(),
             polaris: running.polaris(),
+            maxscale: running.maxscale(),
             running: Some(running),
             runtime,
             directory,
@@ -107,6 +109,11 @@ impl<P: Path> Site<P> {
     /// The port of the *gateway* dialect.
     pub fn dialect(&self) -> SocketAddr {
         self.addresses["gateway"]
+    }
+
+    /// The port of the *maxscale* dialect, which is switched on by whoever wants it.
+    pub fn maxscale(&self) -> SocketAddr {
+        self.maxscale.expect("the dialect is switched on")
     }
 
     /// The port of the *polaris* dialect, which is switched on by whoever wants it.
@@ -349,6 +356,8 @@ fn settings(directory: &TempDir) -> Settings {
     settings.gateway.listen = free;
     settings.polaris.listen = free;
     settings.polaris.enabled = false;
+    settings.maxscale.listen = free;
+    settings.maxscale.enabled = false;
     // What every dialect's traffic has; Kong's own tests switch it on.
     settings.kong.traffic = false;
     settings

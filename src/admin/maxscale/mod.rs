@@ -9,41 +9,76 @@
 mod accounts;
 mod answer;
 mod call;
+mod condition;
 mod document;
 mod draft;
+mod filters;
 mod front;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod links;
+mod listener_tls;
+mod listeners;
 mod live;
+mod logs;
+mod modules;
 mod moment;
+mod monitors;
 mod names;
+mod node;
 pub mod parameters;
+mod passwords;
 mod path;
+mod pools;
 mod precondition;
+mod relations;
 mod select;
+mod servers;
+mod services;
+mod sessions;
+mod settings;
 mod stamps;
+mod threads;
+mod users;
 mod view;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::RwLock;
+use tokio::time::MissedTickBehavior;
 
 use crate::model::{Snapshot, Timestamp};
 use crate::registry::Registry;
 
+use accounts::Guard;
 use answer::Failed;
 use draft::Draft;
 pub use front::{refusal, router};
-pub use live::Live;
+pub use live::{Findings, Live, Process, Sessions, Worker};
 use path::Path;
 use stamps::Stamps;
+use threads::Loads;
 
 /// This dialect's word in attributes, metrics and logs.
 pub(super) const DIALECT: &str = "maxscale";
 
 /// All paths, resource by resource. Within all of them the first that fits is meant.
-static TABLES: &[&[Path]] = &[];
+static TABLES: &[&[Path]] = &[
+    services::PATHS,
+    listeners::PATHS,
+    servers::PATHS,
+    filters::PATHS,
+    users::PATHS,
+    node::PATHS,
+    logs::PATHS,
+    threads::PATHS,
+    modules::PATHS,
+    monitors::PATHS,
+    sessions::PATHS,
+];
 
 /// The dialect's parts. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -51,6 +86,8 @@ pub struct MaxScale {
     registry: Registry,
     live: Live,
     stamps: Arc<Stamps>,
+    guard: Arc<Guard>,
+    loads: Arc<Loads>,
     /// Held by every write, and alone by one that has a precondition, so that what it was judged by
     /// still holds when it happens.
     turn: Arc<RwLock<()>>,
@@ -75,9 +112,21 @@ impl MaxScale {
             registry,
             live,
             stamps: Arc::new(Stamps::new(started)),
+            guard: Arc::new(Guard::new()),
+            loads: Arc::default(),
             turn: Arc::default(),
             at,
             started,
+        }
+    }
+
+    /// Takes down every second how busy the workers are, for as long as it is polled.
+    pub async fn keep_time(self) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.loads.note(&self.live.process().workers());
         }
     }
 

@@ -187,6 +187,24 @@ impl<T> Parameter<T> {
         self.need == Need::Mandatory
     }
 
+    /// As module descriptions have it.
+    pub fn describe(&self) -> Map<String, Value> {
+        let mut out = Map::new();
+        let mut set = |name: &str, value: Value| out.insert(name.to_owned(), value);
+        set("name", self.name.into());
+        set("type", self.shape.word().into());
+        set("mandatory", self.is_mandatory().into());
+        set("modifiable", (self.change == Change::Free).into());
+        set("acts", self.acts().into());
+        if !self.default_value().is_null() {
+            set("default_value", self.default_value());
+        }
+        if !self.shape.choices().is_empty() {
+            set("enum_values", self.shape.choices().into());
+        }
+        out
+    }
+
     /// Whether the gateway acts by it.
     pub const fn acts(&self) -> bool {
         matches!(self.place, Place::Field { .. })
