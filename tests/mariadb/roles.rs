@@ -50,7 +50,7 @@ impl Watched {
     }
 
     fn status(&self, server: usize) -> Status {
-        self.gateway.monitors().status(self.servers[server])
+        self.gateway.server(&json!(self.servers[server])).status()
     }
 
     fn event(&self, server: usize) -> Option<&'static str> {
@@ -112,7 +112,7 @@ fn a_primary_and_its_replica_are_told_apart_whatever_befalls_them() {
     replica.run();
     replica.sql("SET GLOBAL read_only = 1; START SLAVE");
     watched.becomes("it is back", &[MASTER, SLAVE]);
-    assert_eq!(watched.event(1), Some("slave_up"));
+    assert_eq!(watched.event(1), Some("new_slave"));
 
     primary.sql("SET GLOBAL read_only = 1");
     watched.becomes(
@@ -202,6 +202,35 @@ fn a_password_that_is_refused_is_told_from_a_server_that_is_gone() {
     watched.gateway.patch("servers", "db0", own);
     watched.becomes("a server's own user goes before", &[MASTER]);
     assert_eq!(watched.event(0), Some("master_up"));
+}
+
+#[test]
+fn a_server_that_may_not_say_what_it_is_runs_without_a_role() {
+    if !mariadb::is_installed() {
+        return;
+    }
+    let server = MariaDb::start(1);
+    server.sql("CREATE USER 'nobody'@'127.0.0.1'");
+    let watched = Watched::over(&[&server]);
+    watched.becomes("it is found", &[MASTER]);
+    let (gateway, user) = (&watched.gateway, json!({"user": "nobody", "password": ""}));
+    gateway.patch("monitors", "cluster", user);
+    watched.rounds();
+    assert_eq!(
+        watched.status(0),
+        MASTER,
+        "what it said before is what is known"
+    );
+    gateway.patch("monitors", "cluster", json!({"running": false}));
+    let is_gone = || gateway.monitors().monitor(watched.monitor).is_none();
+    wait::until(PATIENCE, "it stops", is_gone);
+    gateway.patch("monitors", "cluster", json!({"running": true}));
+    watched.becomes("nothing is known any more", &[Status::RUNNING]);
+    let text = gateway.api("GET", "/metrics", &Value::Null).text();
+    assert!(
+        text.contains("gateway_monitor_failures_total{monitor=\"cluster\"}"),
+        "{text}"
+    );
 }
 
 #[test]
