@@ -67,6 +67,7 @@ const PURE: &[&str] = &[
     "model/",
     "table/",
     "reply/",
+    "monitor/rules/",
     "proxy/authority.rs",
     "proxy/failure.rs",
     "proxy/head.rs",

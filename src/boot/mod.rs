@@ -8,6 +8,7 @@ pub mod fuzz;
 mod limits;
 mod local;
 mod logging;
+mod maxscale;
 mod monitors;
 mod polaris;
 mod probes;
@@ -75,10 +76,12 @@ pub struct Running {
     pub board: Board,
     /// What servers are.
     pub servers: ServerStates,
+    /// What monitors found.
+    pub monitors: Monitors,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
-    monitors: Monitors,
+    maxscale: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -145,6 +148,7 @@ async fn succeed(
     let bound = site.bind(&listeners)?;
     let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
     let polaris = site.polaris_port(claim, &live)?;
+    let maxscale = site.maxscale_port(claim)?;
     let servers = live.servers().clone();
     let (registry, problems) = site.registry(store, live, &listeners)?;
     site.probe();
@@ -170,7 +174,17 @@ async fn succeed(
     ];
     let polaris_at = polaris.as_ref().map(polaris::Port::at);
     if let Some(port) = polaris {
+        let stopped = stopped.clone();
         tasks.extend(site.open_polaris(port, &doors, &registry, stopped).await);
+    }
+    let maxscale_at = maxscale.as_ref().map(maxscale::Port::at);
+    if let Some(port) = maxscale {
+        let shown = maxscale::Shown {
+            servers: &servers,
+            monitors: &monitors,
+            listeners: &listeners,
+        };
+        tasks.extend(site.open_maxscale(port, &doors, &registry, &shown, stopped)?);
     }
     open_stored_listeners(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
@@ -180,10 +194,11 @@ async fn succeed(
         registry,
         board: site.board.clone(),
         servers,
+        monitors,
         listeners,
         admin: address,
         polaris: polaris_at,
-        monitors,
+        maxscale: maxscale_at,
         ready,
         stop,
         tasks,
@@ -208,9 +223,9 @@ impl Running {
         self.polaris
     }
 
-    /// What monitors found.
-    pub const fn monitors(&self) -> &Monitors {
-        &self.monitors
+    /// Where the MaxScale dialect listens, where it is on.
+    pub const fn maxscale(&self) -> Option<SocketAddr> {
+        self.maxscale
     }
 
     /// The addresses that carry traffic, by listener name.
@@ -374,6 +389,7 @@ impl Site<'_> {
                 name,
                 address,
                 scheme,
+                families: bind::Families::Own,
                 proxy_protocol,
                 role,
             };

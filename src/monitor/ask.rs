@@ -73,7 +73,11 @@ impl Link {
         Some(answer)
     }
 
-    async fn ask_anew(&mut self, addresses: &[SocketAddr], manner: &Manner) -> Result<Answer, Error> {
+    async fn ask_anew(
+        &mut self,
+        addresses: &[SocketAddr],
+        manner: &Manner,
+    ) -> Result<Answer, Error> {
         let mut session = connect(addresses, manner).await?;
         let answer = question(&mut session, manner).await?;
         self.session = Some(session);
@@ -105,7 +109,10 @@ async fn within<T>(
         Ok(answer) => answer,
         Err(_) => {
             let why = format!("no answer within {} ms", time.as_millis());
-            Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why)))
+            Err(Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                why,
+            )))
         }
     }
 }

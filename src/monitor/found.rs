@@ -251,15 +251,28 @@ mod tests {
     #[test]
     fn a_connection_is_read_in_the_words_of_either_product() {
         let values = [
-            Some("db1"), Some("3306"), Some("Yes"), Some("Yes"), Some("7"), Some("3000"),
+            Some("db1"),
+            Some("3306"),
+            Some("Yes"),
+            Some("Yes"),
+            Some("7"),
+            Some("3000"),
         ];
         let mariadb = [
-            "Master_Host", "Master_Port", "Slave_IO_Running", "Slave_SQL_Running",
-            "Seconds_Behind_Master", "Master_Server_Id",
+            "Master_Host",
+            "Master_Port",
+            "Slave_IO_Running",
+            "Slave_SQL_Running",
+            "Seconds_Behind_Master",
+            "Master_Server_Id",
         ];
         let mysql = [
-            "Source_Host", "Source_Port", "Replica_IO_Running", "Replica_SQL_Running",
-            "Seconds_Behind_Source", "Source_Server_Id",
+            "Source_Host",
+            "Source_Port",
+            "Replica_IO_Running",
+            "Replica_SQL_Running",
+            "Seconds_Behind_Source",
+            "Source_Server_Id",
         ];
         let expected = SlaveConnection {
             master_host: "db1".into(),
@@ -278,7 +291,12 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_not_taken_for_something() {
-        let columns = ["Master_Host", "Master_Port", "Slave_IO_Running", "Seconds_Behind_Master"];
+        let columns = [
+            "Master_Host",
+            "Master_Port",
+            "Slave_IO_Running",
+            "Seconds_Behind_Master",
+        ];
         let values = [None, Some("70000"), Some("Perhaps"), None];
         let rows = Rows::of(&columns, &[&values]);
         assert_eq!(connections(&rows), [SlaveConnection::default()]);

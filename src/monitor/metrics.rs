@@ -14,7 +14,14 @@ pub(super) struct MonitorMetrics {
 }
 
 /// What servers are counted as; a server is one of them.
-const STATES: [&str; 6] = ["maintenance", "down", "master", "slave", "synced", "running"];
+const STATES: [&str; 6] = [
+    "maintenance",
+    "down",
+    "master",
+    "slave",
+    "synced",
+    "running",
+];
 
 fn state(status: Status) -> &'static str {
     let states = [

@@ -8,6 +8,8 @@
 mod ask;
 mod event;
 mod found;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod info;
 mod metrics;
 mod mysql;
@@ -82,7 +84,8 @@ impl Monitors {
     pub fn owns(&self, server: Id) -> Option<Id> {
         let snapshot = self.0.registry.snapshot();
         let mut monitors = snapshot.mentioning(server, Kind::Monitor);
-        let runs = monitors.find(|entity| entity.as_kind().is_some_and(|one: &Monitor| one.running));
+        let runs =
+            monitors.find(|entity| entity.as_kind().is_some_and(|one: &Monitor| one.running));
         runs.map(|entity| entity.id)
     }
 
@@ -91,11 +94,6 @@ impl Monitors {
     pub fn server(&self, server: Id) -> ServerInfo {
         let servers = lock(&self.0.servers);
         servers.get(&server).cloned().unwrap_or_default()
-    }
-
-    /// What a server is at this moment, whoever said so.
-    pub fn status(&self, server: Id) -> Status {
-        self.0.states.of(server).status()
     }
 
     /// What a monitor does; `None` unless it runs.

@@ -141,14 +141,20 @@ impl Watch {
     /// The hosts that servers name as their masters and that no server is called in the registry.
     fn master_hosts(&self, plan: &Plan) -> HashSet<Arc<str>> {
         let own: HashSet<&str> = plan.servers.iter().map(|server| &*server.host).collect();
-        let connections = plan.servers.iter().flat_map(|server| self.connections(server));
+        let connections = plan
+            .servers
+            .iter()
+            .flat_map(|server| self.connections(server));
         let hosts = connections.map(|one| &*one.master_host);
         let others = hosts.filter(|host| !host.is_empty() && !own.contains(host));
         others.map(Arc::from).take(MASTER_HOSTS_MAX).collect()
     }
 
     fn connections(&self, server: &Planned) -> &[SlaveConnection] {
-        let facts = self.known.get(&server.id).and_then(|known| known.facts.as_ref());
+        let facts = self
+            .known
+            .get(&server.id)
+            .and_then(|known| known.facts.as_ref());
         match facts {
             Some(Facts::Replication(facts)) => &facts.connections,
             Some(Facts::Galera(_)) | None => &[],
@@ -178,7 +184,10 @@ impl Watch {
             let mut link = self.links.remove(&server.id).unwrap_or_default();
             let (id, manner) = (server.id, server.manner.clone());
             let with_port = |ip| SocketAddr::new(ip, server.port);
-            let at: Vec<_> = addresses(resolved, &server.host).into_iter().map(with_port).collect();
+            let at: Vec<_> = addresses(resolved, &server.host)
+                .into_iter()
+                .map(with_port)
+                .collect();
             asked.spawn(async move {
                 let answer = match at.is_empty() {
                     true => unresolved(),
@@ -277,7 +286,9 @@ impl Watch {
             return;
         };
         self.shared.inform(server.id, |info| {
-            info.version = known.version.clone().or(info.version.take());
+            if let Some(version) = &known.version {
+                info.version = Some(Arc::clone(version));
+            }
             if let Some(facts) = &known.facts {
                 info.node_id = node_id(facts);
                 if let Facts::Replication(facts) = facts {

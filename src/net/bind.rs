@@ -1,7 +1,7 @@
 //! Listening sockets: one for each worker, all on one address.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
@@ -50,6 +50,16 @@ pub enum Claim {
     Beside,
 }
 
+/// Whose connections an address takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Families {
+    /// Those of its own family.
+    #[default]
+    Own,
+    /// Of `::`: those over IPv4 too.
+    Both,
+}
+
 /// Binds `count` sockets to `address` and lets the kernel queue connections on them. Port 0
 /// becomes a free port, the same for all.
 ///
@@ -64,9 +74,26 @@ pub fn bind(
     count: usize,
     claim: Claim,
 ) -> Result<Vec<TcpListener>, BindError> {
+    bind_for(address, Families::Own, count, claim)
+}
+
+/// As [`bind`], for whom `families` says. On a machine without IPv6, `::` for both is `0.0.0.0`.
+pub fn bind_for(
+    address: SocketAddr,
+    families: Families,
+    count: usize,
+    claim: Claim,
+) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError::from_io(address, source);
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
     let mut sockets = Vec::with_capacity(count);
-    let first = open(address, claim).map_err(failed)?;
+    let (first, families) = match open(address, families, claim) {
+        Err(error) if families == Families::Both && has_no_ipv6(&error) => {
+            let socket = open(everywhere, Families::Own, claim).map_err(failed)?;
+            (socket, Families::Own)
+        }
+        opened => (opened.map_err(failed)?, families),
+    };
     let bound = first
         .local_addr()
         .ok()
@@ -74,7 +101,7 @@ pub fn bind(
         .unwrap_or(address);
     sockets.push(first);
     for _ in 1..count {
-        sockets.push(open(bound, Claim::Beside).map_err(failed)?);
+        sockets.push(open(bound, families, Claim::Beside).map_err(failed)?);
     }
     sockets
         .iter()
@@ -83,16 +110,22 @@ pub fn bind(
     Ok(sockets.into_iter().map(TcpListener::from).collect())
 }
 
-/// An IPv6 socket never takes IPv4 connections, so that `::` and `0.0.0.0` can be listeners of
-/// their own.
-fn open(address: SocketAddr, claim: Claim) -> std::io::Result<Socket> {
+/// `EAFNOSUPPORT`, or what a system answers that has the family and no address of it.
+fn has_no_ipv6(error: &std::io::Error) -> bool {
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.raw_os_error() == Some(unsupported) || error.kind() == ErrorKind::AddrNotAvailable
+}
+
+/// An IPv6 socket takes IPv4 connections only where it is asked to, so that `::` and `0.0.0.0` can be
+/// listeners of their own.
+fn open(address: SocketAddr, families: Families, claim: Claim) -> std::io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(families == Families::Own)?;
     }
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -118,6 +151,16 @@ mod tests {
 
     fn local() -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[test]
+    fn everywhere_for_both_families_takes_both_and_keeps_others_out() {
+        let everywhere = "[::]:0".parse().unwrap();
+        let sockets = bind_for(everywhere, Families::Both, 2, Claim::Exclusive).unwrap();
+        let port = sockets[0].local_addr().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let other = bind(([0, 0, 0, 0], port).into(), 1, Claim::Exclusive);
+        assert!(matches!(other, Err(BindError::InUse(_))), "{other:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::model::Id;
 use crate::net::admission::Admission;
 use crate::net::bind;
-use crate::net::bind::{BindError, Claim};
+use crate::net::bind::{BindError, Claim, Families};
 use crate::net::serve::{Door, Shared};
 use crate::net::stats::Stats;
 use crate::proxy::connection::{Entrance, Role, Scheme};
@@ -29,6 +29,8 @@ pub struct Spec {
     /// Port 0 takes a free one.
     pub address: SocketAddr,
     pub scheme: Scheme,
+    /// Whose connections the address takes. Default its own family's.
+    pub families: Families,
     /// Every connection must begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     pub role: Role,
@@ -132,7 +134,7 @@ impl Listeners {
             .inherited
             .remove(&spec.address)
             .unwrap_or_default();
-        let sockets = self.sockets(spec.address, claim, inherited)?;
+        let sockets = self.sockets(spec, claim, inherited)?;
         let unknown = |source| BindError::Other {
             address: spec.address,
             source,
@@ -177,7 +179,7 @@ impl Listeners {
     /// queued on each.
     fn sockets(
         &self,
-        address: SocketAddr,
+        spec: &Spec,
         claim: Claim,
         mut inherited: Vec<std::net::TcpListener>,
     ) -> Result<Vec<std::net::TcpListener>, BindError> {
@@ -188,7 +190,8 @@ impl Listeners {
             Claim::Beside
         };
         if missing > 0 {
-            inherited.extend(bind::bind(address, missing, claim)?);
+            let (address, families) = (spec.address, spec.families);
+            inherited.extend(bind::bind_for(address, families, missing, claim)?);
         }
         Ok(inherited)
     }

@@ -10,6 +10,8 @@ mod gateway;
 mod golden;
 mod kong;
 mod kong_config;
+mod maxscale;
 mod maxscale_parts;
+mod maxscale_schema;
 mod native;
 mod polaris;

@@ -24,8 +24,8 @@ use crate::native;
 const LOCAL: &str = "127.0.0.1:8989";
 
 /// The dialect over an empty registry.
-struct Port {
-    registry: Registry,
+pub(crate) struct Port {
+    pub(crate) registry: Registry,
     router: Router,
 }
 
@@ -35,7 +35,10 @@ impl Port {
     }
 
     fn at(address: &str, live: Live) -> Self {
-        let registry = native::registry();
+        Self::over(native::registry(), address, live)
+    }
+
+    pub(crate) fn over(registry: Registry, address: &str, live: Live) -> Self {
         let dialect = MaxScale::new(registry.clone(), live, address.parse().unwrap());
         Self {
             registry,
@@ -43,16 +46,26 @@ impl Port {
         }
     }
 
-    async fn send(&self, headers: &[(&str, &str)], line: &str, body: &Value) -> Answer {
+    pub(crate) async fn send(&self, headers: &[(&str, &str)], line: &str, body: &Value) -> Answer {
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        self.send_text(headers, line, body).await
+    }
+
+    pub(crate) async fn send_text(
+        &self,
+        headers: &[(&str, &str)],
+        line: &str,
+        body: String,
+    ) -> Answer {
         let (method, path) = line.split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(format!("/v1{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = match body {
-            Value::Null => Body::empty(),
-            body => Body::from(body.to_string()),
-        };
+        let body = Body::from(body);
         let answer = self.router.clone();
         let answer = answer.oneshot(request.body(body).unwrap()).await.unwrap();
         let (head, body) = answer.into_parts();
@@ -72,29 +85,29 @@ impl Port {
     }
 
     /// The same of who is there from the start.
-    async fn ask(&self, line: &str, body: Value) -> Answer {
+    pub(crate) async fn ask(&self, line: &str, body: Value) -> Answer {
         self.say("admin:mariadb", line, body).await
     }
 
-    async fn show(&self, path: &str) -> Value {
+    pub(crate) async fn show(&self, path: &str) -> Value {
         let answer = self.ask(&format!("GET {path}"), Value::Null).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.body
     }
 
-    async fn done(&self, line: &str, body: Value) {
+    pub(crate) async fn done(&self, line: &str, body: Value) {
         let answer = self.ask(line, body).await;
         assert_eq!(answer.status, 204, "{line}: {}", answer.body);
     }
 
-    async fn refused(&self, line: &str, body: Value) -> String {
+    pub(crate) async fn refused(&self, line: &str, body: Value) -> String {
         let answer = self.ask(line, body.clone()).await;
         assert_eq!(answer.status, 403, "{line} {body}: {}", answer.body);
         answer.detail()
     }
 
     /// An entity of another interface.
-    async fn store(&self, kind: Kind, document: Value) -> Id {
+    pub(crate) async fn store(&self, kind: Kind, document: Value) -> Id {
         let Value::Object(document) = document else {
             panic!("{document}")
         };
@@ -111,14 +124,14 @@ impl Port {
     }
 }
 
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         let detail = self.body["errors"][0]["detail"].as_str();
         detail.unwrap_or_default().to_owned()
     }

@@ -50,7 +50,7 @@ impl Watched {
     }
 
     fn status(&self, server: usize) -> Status {
-        self.gateway.monitors().status(self.servers[server])
+        self.gateway.server(&json!(self.servers[server])).status()
     }
 
     fn event(&self, server: usize) -> Option<&'static str> {
@@ -112,7 +112,7 @@ fn a_primary_and_its_replica_are_told_apart_whatever_befalls_them() {
     replica.run();
     replica.sql("SET GLOBAL read_only = 1; START SLAVE");
     watched.becomes("it is back", &[MASTER, SLAVE]);
-    assert_eq!(watched.event(1), Some("slave_up"));
+    assert_eq!(watched.event(1), Some("new_slave"));
 
     primary.sql("SET GLOBAL read_only = 1");
     watched.becomes(

@@ -54,6 +54,7 @@ pub struct Site<P> {
     addresses: HashMap<Box<str>, SocketAddr>,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    maxscale: Option<SocketAddr>,
     directory: TempDir,
 }
 
@@ -80,6 +81,7 @@ impl<P: Path> Site<P> {
             addresses: running.addresses().into_iter().collect(),
             admin: running.admin(),
             polaris: running.polaris(),
+            maxscale: running.maxscale(),
             running: Some(running),
             runtime,
             directory,
@@ -109,6 +111,11 @@ impl<P: Path> Site<P> {
         self.addresses["gateway"]
     }
 
+    /// The port of the *maxscale* dialect, which is switched on by whoever wants it.
+    pub fn maxscale(&self) -> SocketAddr {
+        self.maxscale.expect("the dialect is switched on")
+    }
+
     /// The port of the *polaris* dialect, which is switched on by whoever wants it.
     pub fn polaris(&self) -> SocketAddr {
         self.polaris.expect("the dialect is switched on")
@@ -116,6 +123,11 @@ impl<P: Path> Site<P> {
 
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What monitors found.
+    pub fn monitors(&self) -> &Monitors {
+        &self.running().monitors
     }
 
     /// Open sessions of bytes.
@@ -137,11 +149,6 @@ impl<P: Path> Site<P> {
     /// The data directory.
     pub fn data(&self) -> &std::path::Path {
         self.directory.path()
-    }
-
-    /// What monitors found.
-    pub fn monitors(&self) -> &Monitors {
-        self.running().monitors()
     }
 
     /// A connection to where plain HTTP is served.
@@ -349,6 +356,8 @@ fn settings(directory: &TempDir) -> Settings {
     settings.gateway.listen = free;
     settings.polaris.listen = free;
     settings.polaris.enabled = false;
+    settings.maxscale.listen = free;
+    settings.maxscale.enabled = false;
     // What every dialect's traffic has; Kong's own tests switch it on.
     settings.kong.traffic = false;
     settings

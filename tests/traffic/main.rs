@@ -32,6 +32,7 @@ mod kong_upstreams;
 mod limits;
 mod listeners;
 mod live;
+mod maxscale;
 mod metrics;
 mod paths;
 mod pingora;

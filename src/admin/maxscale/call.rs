@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 
 use super::answer::{Failed, Layout};
 use super::links::Links;
+use super::names;
 use super::path::Verb;
+use crate::model::Name;
 
 /// The most parameters of a URL.
 const PARAMETERS_MAX: usize = 256;
@@ -49,6 +51,77 @@ impl Call {
         let data = self.body.as_ref().and_then(|body| body.get("data"));
         data.and_then(Value::as_object)
             .ok_or_else(|| Failed::refused("The request has no `data` object"))
+    }
+}
+
+/// A member of a resource that a request describes, where it is an object.
+///
+/// # Errors
+/// Where it is something else.
+pub(super) fn object_in<'a>(
+    of: &'a Map<String, Value>,
+    member: &str,
+) -> Result<Option<&'a Map<String, Value>>, Failed> {
+    match of.get(member) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(object)) => Ok(Some(object)),
+        Some(_) => Err(Failed::refused(format!("`{member}` is not a JSON object"))),
+    }
+}
+
+/// A new resource as a request describes it.
+#[derive(Debug)]
+pub(super) struct Described<'a> {
+    pub(super) data: &'a Map<String, Value>,
+    pub(super) name: Name,
+    pub(super) attributes: &'a Map<String, Value>,
+    pub(super) parameters: Map<String, Value>,
+}
+
+impl Call {
+    /// Reads the body as a new resource of the type `kind`. The type may be left out, as MaxScale's own
+    /// client does.
+    pub(super) fn described(&self, kind: &str) -> Result<Described<'_>, Failed> {
+        let data = self.data()?;
+        check_type(data, kind)?;
+        let id = data.get("id").and_then(Value::as_str);
+        let id = id.ok_or_else(|| Failed::refused("The request has no `data.id` string"))?;
+        let attributes = object_in(data, "attributes")?;
+        let attributes = attributes
+            .ok_or_else(|| Failed::refused("The request has no `data.attributes` object"))?;
+        Ok(Described {
+            data,
+            name: names::parse(id)?,
+            attributes,
+            parameters: object_in(attributes, "parameters")?
+                .cloned()
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Reads the body as changes of a resource of the type `kind`: its parameters, and the rest.
+    pub(super) fn changes(
+        &self,
+        kind: &str,
+    ) -> Result<(&Map<String, Value>, Map<String, Value>), Failed> {
+        let data = self.data()?;
+        check_type(data, kind)?;
+        let attributes = object_in(data, "attributes")?;
+        let parameters = match attributes {
+            Some(attributes) => object_in(attributes, "parameters")?,
+            None => None,
+        };
+        Ok((data, parameters.cloned().unwrap_or_default()))
+    }
+}
+
+fn check_type(data: &Map<String, Value>, kind: &str) -> Result<(), Failed> {
+    match data.get("type") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(own)) if own == kind => Ok(()),
+        Some(other) => Err(Failed::refused(format!(
+            "The type of the resource is {other}, not {kind:?}"
+        ))),
     }
 }
 

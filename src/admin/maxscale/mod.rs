@@ -9,10 +9,14 @@
 mod accounts;
 mod answer;
 mod call;
+mod condition;
 mod document;
 mod draft;
+mod filters;
 mod front;
 mod links;
+mod listener_tls;
+mod listeners;
 mod live;
 mod logs;
 mod modules;
@@ -23,8 +27,12 @@ mod node;
 pub mod parameters;
 mod passwords;
 mod path;
+mod pools;
 mod precondition;
+mod relations;
 mod select;
+mod servers;
+mod services;
 mod sessions;
 mod settings;
 mod stamps;
@@ -57,6 +65,10 @@ pub(super) const DIALECT: &str = "maxscale";
 
 /// All paths, resource by resource. Within all of them the first that fits is meant.
 static TABLES: &[&[Path]] = &[
+    services::PATHS,
+    listeners::PATHS,
+    servers::PATHS,
+    filters::PATHS,
     users::PATHS,
     node::PATHS,
     logs::PATHS,

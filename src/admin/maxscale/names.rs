@@ -61,6 +61,39 @@ pub(super) fn find<'a>(snapshot: &'a Snapshot, kind: Kind, name: &str) -> Option
     exact.or_else(alike).or_else(nameless)
 }
 
+/// Refuses a name that another entity of that kind has, but for case and hyphens.
+pub(super) fn check_free(snapshot: &Snapshot, kind: Kind, name: &Name) -> Result<(), Failed> {
+    match find(snapshot, kind, name.as_str()) {
+        Some(other) => {
+            let (kind, label) = (kind.singular(), other.label());
+            Err(Failed::refused(format!(
+                "A {kind} named {label:?} exists already"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The entities of a kind that this dialect shows, the oldest first.
+pub(super) fn by_age(snapshot: &Snapshot, kind: Kind) -> Vec<&Arc<Entity>> {
+    let mut all: Vec<_> = shown(snapshot, kind).collect();
+    all.sort_by_cached_key(|entity| (entity.created_at, entity.label()));
+    all
+}
+
+/// The entity that a segment of the path means.
+///
+/// # Errors
+/// 404 where there is none.
+pub(super) fn existing<'a>(
+    snapshot: &'a Snapshot,
+    kind: Kind,
+    name: &str,
+) -> Result<&'a Arc<Entity>, Failed> {
+    let missing = || Failed::not_found(format!("There is no {} named {name:?}", kind.singular()));
+    find(snapshot, kind, name).ok_or_else(missing)
+}
+
 /// Where names of a kind are looked for.
 const fn namespace(kind: Kind) -> &'static str {
     match kind {

@@ -88,7 +88,7 @@ const BUFFER: usize = 4096;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Logs in.
-    async fn begin(stream: S, user: &str, password: &Secret) -> Result<Self, Error> {
+    pub(super) async fn begin(stream: S, user: &str, password: &Secret) -> Result<Self, Error> {
         let mut packets = Packets::new(BufReader::with_capacity(BUFFER, stream));
         let version = log_in(&mut packets, user, password).await?;
         Ok(Self { packets, version })
@@ -116,5 +116,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-#[cfg(any())]
-pub(super) mod tests;
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,8 @@ impl Rows {
 
     #[cfg(test)]
     pub(in crate::monitor) fn of(columns: &[&str], rows: &[&[Option<&str>]]) -> Self {
-        let row = |row: &&[Option<&str>]| row.iter().map(|value| value.map(str::to_owned)).collect();
+        let row =
+            |row: &&[Option<&str>]| row.iter().map(|value| value.map(str::to_owned)).collect();
         Self {
             columns: columns.iter().map(|&name| name.to_owned()).collect(),
             rows: rows.iter().map(row).collect(),
@@ -71,7 +72,10 @@ pub(super) async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     if count > COLUMNS_MAX {
         return Err(Error::Protocol("an answer has too many columns"));
     }
-    let mut reader = Reader { packets, left: ANSWER_MAX };
+    let mut reader = Reader {
+        packets,
+        left: ANSWER_MAX,
+    };
     let mut columns = Vec::new();
     for _ in 0..count {
         let column = reader.packet().await?;

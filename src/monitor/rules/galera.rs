@@ -4,11 +4,7 @@ use super::{Health, Memory, Node, Verdict};
 use crate::model::MonitorRules;
 use crate::upstream::Status;
 
-pub(super) fn judge(
-    nodes: &[Node<'_>],
-    rules: &MonitorRules,
-    memory: &mut Memory,
-) -> Vec<Verdict> {
+pub(super) fn judge(nodes: &[Node<'_>], rules: &MonitorRules, memory: &mut Memory) -> Vec<Verdict> {
     let joined = |at: &usize| nodes.get(*at).is_some_and(|node| is_joined(node, rules));
     let best = (0..nodes.len())
         .filter(joined)
@@ -64,5 +60,5 @@ fn rank(node: &Node<'_>, rules: &MonitorRules) -> Option<(u8, i64)> {
     }
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -35,17 +35,23 @@ impl<'a> Graph<'a> {
         let mut parents = vec![Vec::new(); nodes.len()];
         let mut children = vec![Vec::new(); nodes.len()];
         let mut external = vec![false; nodes.len()];
-        for (at, ((node, edges), external)) in
-            nodes.iter().zip(&mut parents).zip(&mut external).enumerate()
+        for (at, ((node, edges), external)) in nodes
+            .iter()
+            .zip(&mut parents)
+            .zip(&mut external)
+            .enumerate()
         {
             for connection in node.connections().iter().filter(|one| is_live(one)) {
                 match target(connection, nodes, hosts, rules) {
                     Target::Node(parent) if parent == at => {}
                     Target::Node(parent) => {
                         edges.push(Edge { parent, connection });
-                        children.get_mut(parent).into_iter().for_each(|all: &mut Vec<usize>| {
-                            all.push(at);
-                        });
+                        children
+                            .get_mut(parent)
+                            .into_iter()
+                            .for_each(|all: &mut Vec<usize>| {
+                                all.push(at);
+                            });
                     }
                     Target::Outside => *external = true,
                     Target::Unknown => {}
@@ -141,23 +147,28 @@ fn target(
 }
 
 /// As written, else by what the hosts stand for.
-fn by_address(
-    connection: &SlaveConnection,
-    nodes: &[Node<'_>],
-    hosts: &Hosts,
-) -> Option<usize> {
+fn by_address(connection: &SlaveConnection, nodes: &[Node<'_>], hosts: &Hosts) -> Option<usize> {
     let host = &*connection.master_host;
     let with_port = |node: &Node<'_>| node.port == connection.master_port;
-    let written =
-        |node: &Node<'_>| with_port(node) && node.host.eq_ignore_ascii_case(host);
+    let written = |node: &Node<'_>| with_port(node) && node.host.eq_ignore_ascii_case(host);
     let addresses = hosts.get(host).map_or(&[][..], Vec::as_slice);
-    let same = |ip: &IpAddr| addresses.iter().any(|own| own.to_canonical() == ip.to_canonical());
+    let same = |ip: &IpAddr| {
+        addresses
+            .iter()
+            .any(|own| own.to_canonical() == ip.to_canonical())
+    };
     let meant = |node: &Node<'_>| with_port(node) && node.addresses.iter().any(same);
-    nodes.iter().position(written).or_else(|| nodes.iter().position(meant))
+    nodes
+        .iter()
+        .position(written)
+        .or_else(|| nodes.iter().position(meant))
 }
 
 fn by_id(id: i64, nodes: &[Node<'_>]) -> Option<usize> {
-    let is = |node: &Node<'_>| node.replication().is_some_and(|facts| facts.server_id == id);
+    let is = |node: &Node<'_>| {
+        node.replication()
+            .is_some_and(|facts| facts.server_id == id)
+    };
     nodes.iter().position(is)
 }
 
@@ -189,9 +200,7 @@ fn rings(parents: &[Vec<Edge<'_>>], children: &[Vec<usize>]) -> (Vec<usize>, Vec
 fn below(ring: &[usize], parents: &[Vec<Edge<'_>>]) -> Vec<bool> {
     let mut below = vec![false; ring.len()];
     for (own, edges) in ring.iter().zip(parents) {
-        let is_below = edges
-            .iter()
-            .any(|edge| ring.get(edge.parent) != Some(own));
+        let is_below = edges.iter().any(|edge| ring.get(edge.parent) != Some(own));
         if let Some(below) = below.get_mut(*own) {
             *below |= is_below;
         }

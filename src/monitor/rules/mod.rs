@@ -110,7 +110,11 @@ impl Memory {
             Health::Down | Health::Denied => true,
             Health::Up | Health::Maintenance => false,
         });
-        let rounds = |id: &Id| self.down.get(id).map_or(1, |rounds| rounds.saturating_add(1));
+        let rounds = |id: &Id| {
+            self.down
+                .get(id)
+                .map_or(1, |rounds| rounds.saturating_add(1))
+        };
         self.down = down.map(|node| (node.id, rounds(&node.id))).collect();
     }
 

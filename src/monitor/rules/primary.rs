@@ -87,7 +87,8 @@ impl<'a> Cluster<'a> {
     }
 
     fn is_taken_out(&self, at: usize) -> bool {
-        self.node(at).is_some_and(|node| node.health == Health::Maintenance)
+        self.node(at)
+            .is_some_and(|node| node.health == Health::Maintenance)
     }
 
     /// Down for longer than it is waited for, and nobody who runs replicates from it, not even by way
@@ -115,7 +116,9 @@ impl<'a> Cluster<'a> {
     }
 
     fn can_lead(&self, at: usize, access: Access) -> bool {
-        let is_known = self.node(at).is_some_and(|node| node.is_up() && node.facts.is_some());
+        let is_known = self
+            .node(at)
+            .is_some_and(|node| node.is_up() && node.facts.is_some());
         let takes_writes = access == Access::Any || !self.is_read_only(at);
         is_known && takes_writes && self.graph.is_root(at)
     }
@@ -297,5 +300,5 @@ fn master_id(node: &Node<'_>) -> Option<i64> {
     ids.find(|id| *id > 0)
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
