@@ -11,6 +11,7 @@ mod golden;
 mod kong;
 mod kong_config;
 mod maxscale;
+mod maxscale_golden;
 mod maxscale_parts;
 mod maxscale_schema;
 mod native;

@@ -83,8 +83,6 @@ pub(super) struct Document {
 pub(super) enum Content {
     One(Value),
     Many(Vec<Value>),
-    /// Only `meta`: what a module's command tells.
-    Nothing,
 }
 
 impl Document {
@@ -106,23 +104,15 @@ impl Document {
         Self::new(url, Content::Many(values))
     }
 
-    /// What has only `meta`.
-    pub(super) fn told(url: &str, meta: Map<String, Value>) -> Self {
-        let mut told = Self::new(url, Content::Nothing);
-        told.meta = meta;
-        told
-    }
-
     pub(super) fn into_value(self) -> Value {
         let mut out = Map::new();
         out.insert("links".to_owned(), Value::Object(self.links));
         let data = match self.body {
-            Content::One(value) => Some(value),
-            Content::Many(values) => Some(Value::Array(values)),
-            Content::Nothing => None,
+            Content::One(value) => value,
+            Content::Many(values) => Value::Array(values),
         };
-        out.extend(data.map(|data| ("data".to_owned(), data)));
-        if !self.meta.is_empty() || !out.contains_key("data") {
+        out.insert("data".to_owned(), data);
+        if !self.meta.is_empty() {
             out.insert("meta".to_owned(), Value::Object(self.meta));
         }
         Value::Object(out)

@@ -14,6 +14,8 @@ mod document;
 mod draft;
 mod filters;
 mod front;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod links;
 mod listener_tls;
 mod listeners;

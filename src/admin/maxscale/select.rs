@@ -23,7 +23,6 @@ pub(super) fn apply(mut document: Document, call: &Call) -> Result<Document, Fai
         match &mut document.body {
             Content::One(value) => keep(value, &kept),
             Content::Many(values) => values.iter_mut().for_each(|value| keep(value, &kept)),
-            Content::Nothing => {}
         }
     }
     Ok(document)
