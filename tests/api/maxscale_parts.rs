@@ -492,6 +492,7 @@ async fn modules_say_what_they_may_be_told_and_whether_they_act() {
         found.unwrap_or_else(|| panic!("{name}"))["attributes"].clone()
     };
     assert_eq!(of("throttlefilter")["acts"], true);
+    assert_eq!(of("throttlefilter")["parameters"][0]["acts"], true);
     assert_eq!(of("regexfilter")["acts"], false);
     assert_eq!(of("readconnroute")["module_type"], "Router");
     let parameters = of("readwritesplit")["parameters"].clone();
@@ -566,6 +567,13 @@ async fn a_monitor_is_made_shown_changed_and_destroyed() {
     port.refused("DELETE /monitors/m", Value::Null).await;
     let relation = "PATCH /monitors/m/relationships/servers";
     port.done(relation, json!({"data": servers(&["s2"])})).await;
+    let one = port.show("/monitors/m/relationships/servers").await;
+    assert_eq!(one["data"], servers(&["s2"]));
+    let odd = port.ask(
+        "PATCH /monitors/m/relationships/filters",
+        json!({"data": []}),
+    );
+    assert_eq!(odd.await.status, 404);
     port.done(relation, json!({"data": null})).await;
     let shown = port.show("/monitors/m").await;
     assert_eq!(shown["data"]["relationships"], json!({}));

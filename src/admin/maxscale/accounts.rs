@@ -176,7 +176,12 @@ pub(super) async fn admit(
     if !is_local && who.has_first_password() {
         return Err(Failed::denied());
     }
-    match (maxscale.guard.role(&snapshot, who).await?, verb.is_write()) {
+    let name = who.name.clone();
+    let role = maxscale.guard.role(&snapshot, who).await;
+    if role.is_err() && settings::logs_failures(&snapshot) {
+        tracing::warn!(user = ?name, "maxscale: a login failed");
+    }
+    match (role?, verb.is_write()) {
         (OperatorRole::Basic, true) => Err(Failed::denied()),
         (OperatorRole::Basic, false) | (OperatorRole::Admin, _) => Ok(()),
     }

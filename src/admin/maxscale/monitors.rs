@@ -1,6 +1,5 @@
 //! `/monitors`: who asks servers what they are, and by which rules.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -18,6 +17,7 @@ use super::live::{MonitorInfo, MonitoredServer, SlaveConnection};
 use super::names;
 use super::parameters::{self, Held, Occasion};
 use super::path::{Operation, Outcome, Path, delete, get, patch, post, put};
+use super::relations;
 use super::view::View;
 
 pub(super) static PATHS: &[Path] = &[
@@ -42,10 +42,16 @@ pub(super) static PATHS: &[Path] = &[
         actions: &[put(Operation::Plan(stop))],
     },
     Path {
-        segments: &["monitors", ":", "relationships", "servers"],
-        actions: &[patch(Operation::Plan(relate))],
+        segments: &["monitors", ":", "relationships", ":"],
+        actions: &[
+            get(Operation::Show(relations::show)),
+            patch(Operation::Plan(relate)),
+        ],
     },
 ];
+
+/// Whom monitors relate to.
+const SERVERS: &str = "servers";
 
 /// Modules by name, the older one of mariadbmon included.
 const MODULES: [(&str, MonitorModule); 3] = [
@@ -63,31 +69,27 @@ const fn word(module: MonitorModule) -> &'static str {
 
 #[expect(clippy::unnecessary_wraps, reason = "an operation's signature")]
 fn list(view: &View<'_>, _: &Call) -> Outcome {
-    let mut all: Vec<_> = names::shown(&view.snapshot, Kind::Monitor).collect();
-    all.sort_by_key(|entity| (entity.created_at, entity.id));
-    let values = all.into_iter().filter_map(|entity| value(view, entity));
+    let all = names::by_age(&view.snapshot, Kind::Monitor).into_iter();
+    let values = all.filter_map(|entity| Some(value(view, entity.id, &Held::of(entity)?)));
     let url = view.links.collection("monitors");
     Ok(Answer::Document(Document::many(&url, values.collect())))
 }
 
 fn show(view: &View<'_>, call: &Call) -> Outcome {
-    let entity = find(&view.snapshot, call.name(0))?;
-    let value = value(view, entity).ok_or_else(|| unknown(call.name(0)))?;
+    let entity = names::existing(&view.snapshot, Kind::Monitor, call.name(0))?;
+    let held = Held::of(entity).ok_or_else(odd)?;
+    let value = value(view, entity.id, &held);
     Ok(Answer::Document(Document::one(value)))
 }
 
-fn find<'s>(snapshot: &'s Snapshot, name: &str) -> Result<&'s Arc<Entity>, Failed> {
-    names::find(snapshot, Kind::Monitor, name).ok_or_else(|| unknown(name))
+/// What a kind's entities never are: of another kind.
+fn odd() -> Failed {
+    Failed::not_found("It is no monitor")
 }
 
-fn unknown(name: &str) -> Failed {
-    Failed::not_found(format!("Monitor '{name}' was not found"))
-}
-
-fn value(view: &View<'_>, entity: &Entity) -> Option<Value> {
-    let held = Held::<Monitor>::of(entity)?;
+fn value(view: &View<'_>, id: Id, held: &Held<Monitor>) -> Value {
     let monitor = &held.spec;
-    let info = view.live.monitor(entity.id).filter(|_| monitor.running);
+    let info = view.live.monitor(id).filter(|_| monitor.running);
     let mut object = Object::new("monitors", monitor.name.as_str());
     object.set("module", word(monitor.module));
     object.set(
@@ -100,15 +102,15 @@ fn value(view: &View<'_>, entity: &Entity) -> Option<Value> {
     );
     object.set("ticks", info.as_ref().map_or(0, |info| info.ticks));
     let table = parameters::monitor(monitor.module);
-    object.set("parameters", table.show(&held));
+    object.set("parameters", table.show(held));
     if let Some(info) = info {
         object.set("monitor_diagnostics", diagnostics(&info));
     }
     let servers = monitor.servers.iter();
     let servers = servers.filter_map(|id| view.snapshot.get::<Server>(*id));
     let servers = servers.map(|server| server.name.as_str());
-    object.relate_any(view.links, "servers", servers);
-    Some(object.into_value(view.links))
+    object.relate_any(view.links, SERVERS, servers);
+    object.into_value(view.links)
 }
 
 fn diagnostics(info: &MonitorInfo) -> Value {
@@ -144,22 +146,15 @@ fn slave(connection: &SlaveConnection) -> Value {
 }
 
 fn create(draft: &mut Draft, call: &Call) -> Result<(), Failed> {
-    let data = call.data()?;
-    let id = data.get("id").and_then(Value::as_str);
-    let name = names::parse(id.ok_or_else(|| Failed::refused("`/data/id` is not a string"))?)?;
-    if names::find(&draft.snapshot, Kind::Monitor, name.as_str()).is_some() {
-        return Err(Failed::refused(format!("Monitor '{name}' already exists")));
-    }
-    let attributes = attributes(data)?;
-    let module = module(attributes.get("module"))?;
-    let mut held = Held::new(stopped(name, module));
-    held.spec.running = true;
-    let given = given(&attributes)?.unwrap_or_default();
+    let described = call.described("monitors")?;
+    names::check_free(&draft.snapshot, Kind::Monitor, &described.name)?;
+    let module = module(described.attributes.get("module"))?;
+    let mut held = Held::new(new(described.name, module));
     parameters::monitor(module)
-        .assign(&given, &mut held, Occasion::Creation)
+        .assign(&described.parameters, &mut held, Occasion::Creation)
         .map_err(Failed::refused_for)?;
     let id = Id::random();
-    if let Some(servers) = related(&draft.snapshot, data)? {
+    if let Some(servers) = related(&draft.snapshot, described.data)? {
         held.spec.servers = free(&draft.snapshot, id, servers)?;
     }
     let mut entity = Entity::new(id, held.spec.clone());
@@ -168,7 +163,7 @@ fn create(draft: &mut Draft, call: &Call) -> Result<(), Failed> {
 }
 
 /// A new monitor of which nothing is said but its name and module.
-fn stopped(name: Name, module: MonitorModule) -> Monitor {
+fn new(name: Name, module: MonitorModule) -> Monitor {
     Monitor {
         namespace: NamespaceRef::default(),
         name,
@@ -180,7 +175,7 @@ fn stopped(name: Name, module: MonitorModule) -> Monitor {
         connect_timeout: Duration::from_secs(3),
         read_timeout: Duration::from_secs(3),
         connect_attempts: 1,
-        running: false,
+        running: true,
         rules: MonitorRules::default(),
     }
 }
@@ -194,34 +189,13 @@ fn module(given: Option<&Value>) -> Result<MonitorModule, Failed> {
     known.map(|(_, module)| *module).ok_or_else(unknown)
 }
 
-fn attributes(data: &Map<String, Value>) -> Result<Map<String, Value>, Failed> {
-    match data.get("attributes") {
-        None => Ok(Map::new()),
-        Some(Value::Object(attributes)) => Ok(attributes.clone()),
-        Some(_) => Err(Failed::refused("`/data/attributes` is not an object")),
-    }
-}
-
-fn given(attributes: &Map<String, Value>) -> Result<Option<Map<String, Value>>, Failed> {
-    match attributes.get("parameters") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(given)) => Ok(Some(given.clone())),
-        Some(_) => Err(Failed::refused(
-            "`/data/attributes/parameters` is not an object",
-        )),
-    }
-}
-
 fn update(draft: &mut Draft, call: &Call) -> Result<(), Failed> {
-    let data = call.data()?;
-    let given = given(&attributes(data)?)?;
+    let (data, given) = call.changes("monitors")?;
     let servers = related(&draft.snapshot, data)?;
     change(draft, call.name(0), |snapshot, id, held| {
-        if let Some(given) = given {
-            parameters::monitor(held.spec.module)
-                .assign(&given, held, Occasion::Alteration)
-                .map_err(Failed::refused_for)?;
-        }
+        parameters::monitor(held.spec.module)
+            .assign(&given, held, Occasion::Alteration)
+            .map_err(Failed::refused_for)?;
         if let Some(servers) = servers {
             held.spec.servers = free(snapshot, id, servers)?;
         }
@@ -235,9 +209,9 @@ fn change(
     name: &str,
     edit: impl FnOnce(&Snapshot, Id, &mut Held<Monitor>) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
-    let entity = find(&draft.snapshot, name)?;
+    let entity = names::existing(&draft.snapshot, Kind::Monitor, name)?;
     let mut entity = Entity::clone(entity);
-    let mut held = Held::of(&entity).ok_or_else(|| unknown(name))?;
+    let mut held = Held::of(&entity).ok_or_else(odd)?;
     edit(&draft.snapshot, entity.id, &mut held)?;
     held.put(&mut entity);
     draft.replace(entity)
@@ -259,10 +233,12 @@ fn run(draft: &mut Draft, name: &str, running: bool) -> Result<(), Failed> {
 }
 
 fn relate(draft: &mut Draft, call: &Call) -> Result<(), Failed> {
-    let body = call.object()?;
-    let missing = || Failed::refused("`/data` is neither an array nor null");
-    let data = body.get("data").ok_or_else(missing)?;
-    let servers = servers(&draft.snapshot, data)?;
+    if call.name(1) != SERVERS {
+        let why = format!("Monitors have no relationship '{}'", call.name(1));
+        return Err(Failed::not_found(why));
+    }
+    let names = relations::listed(call, SERVERS)?;
+    let servers = relations::resolve(&draft.snapshot, Kind::Server, &names)?;
     change(draft, call.name(0), |snapshot, id, held| {
         held.spec.servers = free(snapshot, id, servers)?;
         Ok(())
@@ -271,7 +247,7 @@ fn relate(draft: &mut Draft, call: &Call) -> Result<(), Failed> {
 
 /// One that has servers stays, unless it is forced to go.
 fn remove(draft: &mut Draft, call: &Call) -> Result<(), Failed> {
-    let entity = find(&draft.snapshot, call.name(0))?;
+    let entity = names::existing(&draft.snapshot, Kind::Monitor, call.name(0))?;
     let at = entity.at();
     let monitor = entity.as_kind::<Monitor>();
     let is_empty = monitor.is_none_or(|monitor| monitor.servers.is_empty());
@@ -282,63 +258,12 @@ fn remove(draft: &mut Draft, call: &Call) -> Result<(), Failed> {
     draft.delete([at])
 }
 
-/// The servers that a document relates to, where it says so. Kinds that no monitor relates to may be
-/// there, if they are empty.
+/// The servers that a document relates to, where it says so.
 fn related(snapshot: &Snapshot, data: &Map<String, Value>) -> Result<Option<Vec<Id>>, Failed> {
-    let all = match data.get("relationships") {
-        None => return Ok(None),
-        Some(Value::Object(all)) => all,
-        Some(_) => return Err(Failed::refused("`/data/relationships` is not an object")),
-    };
-    let mut found = None;
-    for (kind, relation) in all {
-        let relation = relation.as_object();
-        let wrong = || Failed::refused(format!("`/data/relationships/{kind}` is not an object"));
-        let Some(data) = relation.ok_or_else(wrong)?.get("data") else {
-            continue;
-        };
-        if kind == "servers" {
-            found = Some(servers(snapshot, data)?);
-        } else if !is_nothing(data) {
-            let why = format!("A monitor has no relationship '{kind}'");
-            return Err(Failed::refused(why));
-        }
-    }
-    Ok(found)
-}
-
-fn is_nothing(data: &Value) -> bool {
-    data.is_null() || data.as_array().is_some_and(Vec::is_empty)
-}
-
-/// The servers of a list of relations, each once.
-fn servers(snapshot: &Snapshot, data: &Value) -> Result<Vec<Id>, Failed> {
-    let list = match data {
-        Value::Null => &[][..],
-        Value::Array(list) => list,
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            return Err(Failed::refused("`data` is neither an array nor null"));
-        }
-    };
-    let mut found = Vec::with_capacity(list.len());
-    for relation in list {
-        let id = server(snapshot, relation)?;
-        if !found.contains(&id) {
-            found.push(id);
-        }
-    }
-    Ok(found)
-}
-
-fn server(snapshot: &Snapshot, relation: &Value) -> Result<Id, Failed> {
-    let text = |field: &str| relation.get(field).and_then(Value::as_str);
-    let (Some(name), Some("servers")) = (text("id"), text("type")) else {
-        let why = "A relation to a server has an `id` and the `type` 'servers'";
-        return Err(Failed::refused(why));
-    };
-    let entity = names::find(snapshot, Kind::Server, name);
-    let unknown = || Failed::refused(format!("Server '{name}' was not found"));
-    Ok(entity.ok_or_else(unknown)?.id)
+    relations::nothing_but(data, &[SERVERS])?;
+    let names = relations::wanted(data, SERVERS)?;
+    let servers = names.map(|names| relations::resolve(snapshot, Kind::Server, &names));
+    servers.transpose()
 }
 
 /// The same servers, where no other monitor has one of them.

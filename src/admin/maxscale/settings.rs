@@ -10,6 +10,8 @@ use super::answer::Failed;
 use super::draft::Draft;
 use super::users::UnixUsers;
 
+const LOGS_FAILURES: &str = "admin_log_auth_failures";
+
 /// Everything that is kept. What does not read, because somebody wrote it by another way, counts as
 /// nothing set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,12 @@ pub(super) fn asks(snapshot: &Snapshot) -> bool {
     record(snapshot).admin_auth
 }
 
+/// Whether a login that fails is logged: unless somebody said no.
+pub(super) fn logs_failures(snapshot: &Snapshot) -> bool {
+    let parameters = record(snapshot).parameters;
+    parameters.get(LOGS_FAILURES) != Some(&Value::Bool(false))
+}
+
 /// Keeps it instead.
 pub(super) fn write_record(draft: &mut Draft, record: &Record) -> Result<(), Failed> {
     let entity = draft
@@ -97,8 +105,13 @@ mod tests {
         assert_eq!(written, Record::default());
         written.admin_auth = false;
         written.logs.insert("maxlog".into(), json!(false));
+        assert!(logs_failures(&draft.snapshot));
+        written
+            .parameters
+            .insert(LOGS_FAILURES.into(), json!(false));
         write_record(&mut draft, &written).unwrap();
         assert_eq!(record(&draft.snapshot), written);
+        assert!(!logs_failures(&draft.snapshot));
         assert!(!asks(&draft.snapshot));
     }
 

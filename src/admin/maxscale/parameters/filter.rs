@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::value::{COUNT, Shape};
+use super::value::Shape;
 use super::{Configured, Parameter, Preset, Table};
 use crate::model::{Entity, Filter};
 
@@ -46,25 +46,36 @@ const MODULES: &[(&str, &[Parameter<Filter>])] = &[
 
 /// A time that a filter's rules need.
 const PERIOD: Shape = Shape::Millis {
-    least: 0,
+    least: 1,
     most: super::value::MILLIS_MAX,
 };
 
+/// How often something may happen in a second.
+const RATE: Shape = Shape::Int {
+    least: 1,
+    most: i32::MAX as i64,
+};
+
+/// At least one of the rates is needed, and with `max_qps` a duration: the compiler says so.
 const THROTTLE: &[Parameter<Filter>] = &[
-    Parameter::new("max_qps", COUNT, Preset::None).mandatory(),
-    Parameter::new("throttling_duration", PERIOD, Preset::None).mandatory(),
-    Parameter::new("sampling_duration", PERIOD, Preset::Int(250)),
-    Parameter::new("continuous_duration", PERIOD, Preset::Int(2000)),
+    Parameter::new("max_qps", RATE, Preset::None).acting(),
+    Parameter::new("throttling_duration", PERIOD, Preset::None).acting(),
+    Parameter::new("sampling_duration", PERIOD, Preset::Int(250)).acting(),
+    Parameter::new("continuous_duration", PERIOD, Preset::Int(2000)).acting(),
+    Parameter::new("max_bytes_per_second", RATE, Preset::None).acting(),
+    Parameter::new("max_connections_per_second", RATE, Preset::None).acting(),
 ];
 
 const QLA: &[Parameter<Filter>] = &[
-    Parameter::text("filebase").mandatory(),
+    Parameter::text("filebase").mandatory().acting(),
     Parameter::text("match"),
     Parameter::text("exclude"),
     Parameter::text("options"),
     Parameter::text("user"),
     Parameter::text("source"),
-    Parameter::text("log_type").preset(Preset::Text("session")),
+    Parameter::text("log_type")
+        .preset(Preset::Text("session"))
+        .acting(),
     Parameter::text("log_data").preset(Preset::Text("date,user,query")),
     Parameter::text("newline_replacement").preset(Preset::Text(" ")),
     Parameter::text("separator").preset(Preset::Text(",")),

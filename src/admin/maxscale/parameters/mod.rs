@@ -38,7 +38,15 @@ pub struct Parameter<T: 'static> {
     /// Older or newer names of the same.
     aliases: &'static [&'static str],
     need: Need,
+    effect: Effect,
     place: Place<T>,
+}
+
+/// Whether the gateway acts by a parameter that is in no field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    None,
+    OnTraffic,
 }
 
 /// What a parameter is where nobody said.
@@ -79,7 +87,7 @@ enum Need {
 /// Where a value is kept.
 #[derive(Debug)]
 enum Place<T: 'static> {
-    /// Beside the object, without effect.
+    /// Beside the object.
     Beside,
     /// In the object; `null` is read where it is unset. What is written has been parsed.
     Field {
@@ -113,6 +121,7 @@ impl<T> Parameter<T> {
             change: Change::Free,
             aliases: &[],
             need: Need::Optional,
+            effect: Effect::None,
             place: Place::Beside,
         }
     }
@@ -165,6 +174,11 @@ impl<T> Parameter<T> {
         Self { need, ..self }
     }
 
+    const fn acting(self) -> Self {
+        let effect = Effect::OnTraffic;
+        Self { effect, ..self }
+    }
+
     const fn also(self, aliases: &'static [&'static str]) -> Self {
         Self { aliases, ..self }
     }
@@ -206,8 +220,8 @@ impl<T> Parameter<T> {
     }
 
     /// Whether the gateway acts by it.
-    pub const fn acts(&self) -> bool {
-        matches!(self.place, Place::Field { .. })
+    pub fn acts(&self) -> bool {
+        self.effect == Effect::OnTraffic || matches!(self.place, Place::Field { .. })
     }
 
     fn is_called(&self, name: &str) -> bool {

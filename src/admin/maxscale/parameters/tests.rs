@@ -169,23 +169,20 @@ fn null_is_as_if_it_were_not_given() {
 #[test]
 fn a_new_object_needs_its_mandatory_parameters() {
     let missing = |given: Value| {
-        let table = filter("throttlefilter").unwrap();
+        let table = filter("regexfilter").unwrap();
         let mut held = Held::new(crate::model::Filter {
             namespace: Default::default(),
             name: "f".parse().unwrap(),
-            module: "throttlefilter".parse().unwrap(),
+            module: "regexfilter".parse().unwrap(),
             parameters: Map::new(),
         });
         let wrong = table.assign(&object(given), &mut held, Occasion::Creation);
         wrong.err().map_or(0, |wrong| wrong.len())
     };
     assert_eq!(missing(json!({})), 2);
-    assert_eq!(missing(json!({"max_qps": null})), 2);
-    assert_eq!(missing(json!({"max_qps": "5"})), 1);
-    assert_eq!(
-        missing(json!({"max_qps": 5, "throttling_duration": "5s"})),
-        0
-    );
+    assert_eq!(missing(json!({"match": null})), 2);
+    assert_eq!(missing(json!({"match": "5"})), 1);
+    assert_eq!(missing(json!({"match": "a", "replace": "b"})), 0);
 }
 
 #[test]
