@@ -23,6 +23,7 @@ fn pool(live: &Endpoints, algorithm: Algorithm, count: u16) -> Pool {
         host: "10.0.0.1".into(),
         addr: SocketAddr::from(([10, 0, 0, 1], port)),
         weight: 100 + port % 3,
+        server: None,
     });
     let passive = PassiveCheck::default();
     let policy = Policy {

@@ -9,6 +9,7 @@ pub mod l4;
 pub mod live;
 pub mod metrics;
 pub mod model;
+pub mod monitor;
 pub mod net;
 pub mod pem;
 pub mod proxy;

@@ -246,6 +246,21 @@ fn is_trusted(hosts: &[String], authority: &str) -> bool {
         || hosts.contains(&host)
 }
 
+/// Whether a page of another origin asks, as its browser says. Who logs in by what browsers send along
+/// by themselves must not let such a page change anything.
+pub fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let Some(origin) = origins.next() else {
+        return false;
+    };
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None, None) = (hosts.next(), hosts.next(), origins.next()) else {
+        return true;
+    };
+    let host = host.to_str();
+    !host.is_ok_and(|host| is_same_origin(origin.as_bytes(), host))
+}
+
 /// `Origin: scheme://authority` of the page, against the authority asked.
 fn is_same_origin(origin: &[u8], host: &str) -> bool {
     let origin = std::str::from_utf8(origin).unwrap_or_default();
@@ -408,6 +423,25 @@ mod tests {
                 .may_listen_at("0.0.0.0:1".parse().unwrap())
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_told_apart() {
+        let foreign = |pairs: &[(http::HeaderName, &str)]| {
+            let pairs = pairs.iter();
+            let pairs = pairs.map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            is_foreign_page(&pairs.collect())
+        };
+        let host = || (HOST, "gateway:8989");
+        assert!(!foreign(&[host()]) && !foreign(&[]));
+        assert!(!foreign(&[host(), (ORIGIN, "http://gateway:8989")]));
+        for origin in ["http://evil", "http://gateway", "null", "", "gateway:8989"] {
+            assert!(foreign(&[host(), (ORIGIN, origin)]), "{origin}");
+        }
+        let own = || (ORIGIN, "http://gateway:8989");
+        assert!(foreign(&[own()]));
+        assert!(foreign(&[host(), host(), own()]));
+        assert!(foreign(&[host(), own(), (ORIGIN, "http://evil")]));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::problem::{Details, Flaw, Reason};
 pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
+pub const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Reads a request's body as strict JSON.
 ///
@@ -57,7 +57,11 @@ fn media_type(why: &str) -> Details {
     )
 }
 
-async fn collect(headers: &HeaderMap, body: Body) -> Result<Bytes, Details> {
+/// Takes a request's body in, whatever it holds.
+///
+/// # Errors
+/// 413 beyond [`BODY_BYTES_MAX`], 408 for a body that does not come, 400 for one that breaks off.
+pub async fn collect(headers: &HeaderMap, body: Body) -> Result<Bytes, Details> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     let announced = announced.and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > BODY_BYTES_MAX) {

@@ -10,6 +10,7 @@ pub mod door;
 pub mod gateway;
 pub mod json;
 pub mod kong;
+pub mod maxscale;
 pub mod native;
 pub mod page;
 pub mod polaris;

@@ -19,7 +19,8 @@ use crate::proxy::{Shared, admit};
 use crate::reply;
 use crate::reply::{Reply, Shape};
 use crate::table;
-use crate::table::{Hit, Miss, Route, ServerName, Service, Standing, StreamFacts, Table, Trial};
+use crate::table::{Hit, Miss, Route, ServerName, Service, Standing, StreamFacts, StreamMiss};
+use crate::table::{Table, Trial};
 use crate::upstream;
 use crate::upstream::{Endpoint, Pool, Unresolved};
 
@@ -61,9 +62,17 @@ fn fill_stream(table: &Table, question: &Question, answer: &mut Answer) {
         local: SocketAddr::new(question.address, question.port),
         tls: in_tls.then_some(ServerName(name.as_deref())),
     });
-    let Some(hit) = hit else {
-        answer.why = Some("no route takes the connection: it is closed".to_owned());
-        return;
+    let hit = match hit {
+        Ok(hit) => hit,
+        Err(StreamMiss::NoRoute) => {
+            answer.why = Some("no route takes the connection: it is closed".to_owned());
+            return;
+        }
+        Err(StreamMiss::Stopped { service }) => {
+            answer.service = service.map(|service| named(service.entity()));
+            answer.why = Some("switched off: the connection is closed".to_owned());
+            return;
+        }
     };
     answer.route = hit.route.map(|route| named(route.entity()));
     let Some(service) = hit.service else {

@@ -8,7 +8,10 @@ pub mod fuzz;
 mod limits;
 mod local;
 mod logging;
+mod maxscale;
+mod monitors;
 mod polaris;
+mod probes;
 mod process;
 mod sessions;
 mod sockets;
@@ -40,12 +43,13 @@ use crate::admin::{Admin, serve};
 use crate::client::Client;
 use crate::config;
 use crate::config::Settings;
-use crate::l4::Streams;
+use crate::l4::{Board, Streams};
 use crate::metrics::{Metrics, register_routes};
 use crate::model::{Id, Kind, Listener};
+use crate::monitor::Monitors;
 use crate::net;
 use crate::net::bind;
-use crate::net::bind::Claim;
+use crate::net::bind::{Claim, Families};
 use crate::net::handover::{Legacy, Successor};
 use crate::net::{App, Bound, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::proxy::access_log;
@@ -63,14 +67,20 @@ use crate::table::normalize;
 use crate::table::{Compiler, Current, Problem};
 use crate::tls;
 use crate::tls::Sessions;
-use crate::upstream::{Endpoints, Prober, Resolver, Servers};
+use crate::upstream::{Endpoints, Resolver, ServerStates, Servers};
 
 /// A gateway that serves.
 pub struct Running {
     pub registry: Registry,
+    /// Open sessions of bytes.
+    pub board: Board,
+    /// What servers are.
+    pub servers: ServerStates,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    monitors: Monitors,
+    maxscale: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -93,6 +103,10 @@ struct Site<'a> {
     current: Arc<Current>,
     client: Client,
     started: Instant,
+    /// Open sessions of bytes.
+    board: Board,
+    /// Told of each table that is published.
+    published: watch::Sender<()>,
 }
 
 /// Builds a gateway over `store` and starts it. Returns when traffic is served.
@@ -110,12 +124,15 @@ async fn succeed(
     legacy: Option<Legacy>,
 ) -> Result<Running, Fault> {
     tls::install_provider();
+    let live = Endpoints::new();
     let site = Site {
+        board: Board::new(live.servers().clone(), live.tallies().clone()),
         settings,
         metrics: Metrics::new(),
         current: Arc::new(Current::default()),
         client: Client::new(settings.proxy.ca_file.as_deref()),
         started: Instant::now(),
+        published: watch::Sender::new(()),
     };
     let (stop, stopped) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
@@ -129,9 +146,12 @@ async fn succeed(
         .transpose()?;
     let bound = site.bind(&listeners)?;
     let admin = site.bind_admin(settings.admin.listen, "admin.listen", claim)?;
-    let live = Endpoints::new();
     let polaris = site.polaris_port(claim, &live)?;
+    let maxscale = site.maxscale_port(claim)?;
+    let servers = live.servers().clone();
     let (registry, problems) = site.registry(store, live, &listeners)?;
+    site.probe();
+    let (monitors, following) = site.monitors(&registry, &servers)?;
     late.set(site.dialect(&registry));
     let observed = Observed {
         shared,
@@ -149,10 +169,21 @@ async fn succeed(
             until(stopped.clone()),
         )),
         tokio::spawn(registry.clone().keep_names_fresh()),
+        following,
     ];
     let polaris_at = polaris.as_ref().map(polaris::Port::at);
     if let Some(port) = polaris {
+        let stopped = stopped.clone();
         tasks.extend(site.open_polaris(port, &doors, &registry, stopped).await);
+    }
+    let maxscale_at = maxscale.as_ref().map(maxscale::Port::at);
+    if let Some(port) = maxscale {
+        let shown = maxscale::Shown {
+            servers: &servers,
+            monitors: &monitors,
+            listeners: &listeners,
+        };
+        tasks.extend(site.open_maxscale(port, &doors, &registry, &shown, stopped)?);
     }
     open_stored_listeners(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
@@ -160,9 +191,13 @@ async fn succeed(
     successor.map_or(Ok(()), Successor::ready)?;
     Ok(Running {
         registry,
+        board: site.board.clone(),
+        servers,
         listeners,
         admin: address,
         polaris: polaris_at,
+        monitors,
+        maxscale: maxscale_at,
         ready,
         stop,
         tasks,
@@ -185,6 +220,16 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
+    }
+
+    /// What monitors found.
+    pub const fn monitors(&self) -> &Monitors {
+        &self.monitors
+    }
+
+    /// Where the MaxScale dialect listens, where it is on.
+    pub const fn maxscale(&self) -> Option<SocketAddr> {
+        self.maxscale
     }
 
     /// The addresses that carry traffic, by listener name.
@@ -348,6 +393,7 @@ impl Site<'_> {
                 name,
                 address,
                 scheme,
+                families: Families::Own,
                 proxy_protocol,
                 role,
             };
@@ -360,7 +406,7 @@ impl Site<'_> {
 
     /// Reserves the address of an admin API; `key` is the setting that it stands in.
     fn bind_admin(&self, at: SocketAddr, key: &str, claim: Claim) -> Result<TcpListener, Fault> {
-        let bound = bind::bind(at, 1, claim);
+        let bound = bind::bind(at, 1, claim, Families::Own);
         let bound = bound.map_err(|error| port_fault(&error, key))?;
         let one = bound.into_iter().next();
         let socket = one.ok_or_else(|| Fault::machine("no admin socket"))?;
@@ -390,37 +436,13 @@ impl Site<'_> {
             current: Arc::clone(&self.current),
             names,
             metrics: ConfigMetrics::register(&self.metrics).map_err(Fault::machine)?,
-            published: self.probes(),
+            published: self.publication(),
         };
         let (registry, problems) = registry::open(parts)?;
         for problem in &problems {
             tracing::error!(%problem, "left out of the table");
         }
         Ok((registry, problems))
-    }
-
-    /// Active checks of the pools in use; the closure tells them that there is a new table.
-    fn probes(&self) -> Box<dyn Fn() + Send> {
-        let (told, mut published) = watch::channel(());
-        let (prober, current) = (
-            Prober::spawn(self.client.clone()),
-            Arc::clone(&self.current),
-        );
-        tokio::spawn(async move {
-            loop {
-                let table = current.load();
-                let checked = table.backends().filter(|(pool, _)| pool.is_checked());
-                prober.follow(checked.map(|(pool, _)| Arc::clone(pool)).collect());
-                drop(table);
-                if published.changed().await.is_err() {
-                    return;
-                }
-                tokio::time::sleep(PROBES_FOLLOW_AFTER).await;
-            }
-        });
-        Box::new(move || {
-            let _ = told.send(());
-        })
     }
 
     fn dialect(&self, registry: &Registry) -> Option<Arc<dyn LocalService>> {
@@ -509,9 +531,6 @@ impl Site<'_> {
         NonZeroU32::new(self.settings.limits.admin_rate_max).filter(|_| !is_local)
     }
 }
-
-/// How long after a publication probes take note of it, so that a burst of writes costs one look.
-const PROBES_FOLLOW_AFTER: Duration = Duration::from_millis(50);
 
 /// Where the data plane is asked how it fares.
 struct Observed {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Fault, Site};
 use crate::l4;
-use crate::l4::{Ended, Record, Tls};
+use crate::l4::{Ended, Record, SessionLog, Tls};
 use crate::metrics::register_sessions;
 use crate::model::{Entity, Timestamp};
 use crate::proxy::access_log::{AccessLog, Session};
@@ -15,14 +15,21 @@ impl Site<'_> {
         let current = Arc::clone(&self.current);
         let busy = move || current.load().busy_streams();
         register_sessions(&self.metrics, busy).map_err(Fault::machine)?;
+        let stats = l4::Stats::register(&self.metrics).map_err(Fault::machine)?;
+        let written = SessionLog::start(self.settings.data.join(LOGS), &stats);
         Ok(l4::Shared {
             current: Arc::clone(&self.current),
-            stats: l4::Stats::register(&self.metrics).map_err(Fault::machine)?,
+            stats,
+            board: self.board.clone(),
+            log: Some(written.map_err(Fault::machine)?),
             retries_max: self.settings.proxy.retries_max,
             record: log.map(|log| Arc::new(Lines(log)) as Arc<dyn Record>),
         })
     }
 }
+
+/// The folder of the data directory that filters write below.
+const LOGS: &str = "logs";
 
 /// One line in the access log for each session.
 struct Lines(AccessLog);
@@ -36,7 +43,7 @@ impl Record for Lines {
         self.0.write_session(&Session {
             time: Timestamp::now(),
             client: arrival.client.ip(),
-            protocol: match arrival.tls {
+            protocol: match session.tls {
                 Tls::None => "tcp",
                 Tls::Opened => "tls",
                 Tls::Passed => "tls_passthrough",
@@ -52,6 +59,8 @@ impl Record for Lines {
             endpoint: endpoint.as_deref(),
             attempts: session.attempts,
             cause: session.cause.label(),
+            session: session.id,
+            user: session.user,
         });
     }
 }

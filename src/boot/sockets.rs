@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::model::{Id, Listener, ListenerProtocol};
+use crate::net::bind::Families;
 use crate::net::{Bound, Listeners, Spec};
 use crate::proxy::connection::{Role, Scheme};
 use crate::registry::{Reservation, Sockets};
@@ -61,9 +62,22 @@ pub(super) fn spec(id: Id, listener: &Listener) -> Spec {
             ListenerProtocol::Http => Scheme::Http,
             ListenerProtocol::Https => Scheme::Https,
             ListenerProtocol::Tcp => Scheme::Tcp,
+            ListenerProtocol::Mysql => Scheme::Mysql,
             ListenerProtocol::Tls => Scheme::Tls,
         },
+        families: families(listener),
         proxy_protocol: listener.proxy_protocol,
         role: Role::Proxy,
+    }
+}
+
+/// MaxScale's listeners, whose address is `::` unless somebody says otherwise, take IPv4 too.
+const fn families(listener: &Listener) -> Families {
+    match listener.protocol {
+        ListenerProtocol::Mysql => Families::Both,
+        ListenerProtocol::Http
+        | ListenerProtocol::Https
+        | ListenerProtocol::Tcp
+        | ListenerProtocol::Tls => Families::Own,
     }
 }

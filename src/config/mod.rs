@@ -38,6 +38,7 @@ pub struct Settings {
     pub gateway: Gateway,
     pub kong: Kong,
     pub polaris: Polaris,
+    pub maxscale: MaxScale,
     pub log: Log,
     pub upgrade: Upgrade,
 }
@@ -280,6 +281,25 @@ impl Default for Polaris {
     }
 }
 
+/// The MaxScale dialect: services, servers and monitors of databases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaxScale {
+    /// Default true.
+    pub enabled: bool,
+    /// Default `127.0.0.1:8989`. Elsewhere than on loopback only once there is an account with a password
+    /// of its own.
+    pub listen: SocketAddr,
+}
+
+impl Default for MaxScale {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8989)),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Default info.
@@ -340,6 +360,7 @@ impl Default for Settings {
             gateway: Gateway::default(),
             kong: Kong::default(),
             polaris: Polaris::default(),
+            maxscale: MaxScale::default(),
             log: Log::default(),
             upgrade: Upgrade {
                 socket: "sluicegate-data/upgrade.sock".into(),

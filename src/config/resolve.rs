@@ -9,7 +9,7 @@ use super::mistake::nearest;
 use super::parse::{self, Parsed};
 use super::raw::{Environment, File, PREFIX, Value, variable};
 use super::{Account, Admin, Balance, Format, Gateway, Level, Limits, Log, Mistake, Mistakes};
-use super::{Place, Polaris, Proxy, Role, Settings, Token};
+use super::{MaxScale, Place, Polaris, Proxy, Role, Settings, Token};
 use crate::model::Secret;
 
 const INSTANT: Duration = Duration::ZERO;
@@ -139,6 +139,7 @@ impl Reader {
         self.set(&mut kong.traffic, "kong.traffic", parse::flag);
         self.set(&mut kong.debug_header, "kong.debug_header", parse::flag);
         self.polaris(&mut settings.polaris);
+        self.maxscale(&mut settings.maxscale);
         self.log(&mut settings.log);
         settings.upgrade.socket = settings.data.join("upgrade.sock");
         self.set(&mut settings.upgrade.socket, "upgrade.socket", parse::path);
@@ -345,6 +346,11 @@ impl Reader {
         self.set(&mut to.allow_unauthenticated, open, parse::flag);
     }
 
+    fn maxscale(&mut self, to: &mut MaxScale) {
+        self.set(&mut to.enabled, "maxscale.enabled", parse::flag);
+        self.set(&mut to.listen, "maxscale.listen", parse::address);
+    }
+
     fn log(&mut self, to: &mut Log) {
         self.set(&mut to.level, "log.level", parse::word(LEVELS));
         self.set(&mut to.format, "log.format", parse::word(FORMATS));
@@ -444,6 +450,9 @@ fn shared_addresses(settings: &Settings) -> Vec<String> {
     }
     if settings.polaris.enabled {
         all.push(("polaris.listen", settings.polaris.listen));
+    }
+    if settings.maxscale.enabled {
+        all.push(("maxscale.listen", settings.maxscale.listen));
     }
     let clash = |(n, (key, at)): (usize, &(&str, SocketAddr))| {
         let same = |(_, other): &&(&str, SocketAddr)| other == at && at.port() != 0;

@@ -3,14 +3,17 @@
 
 use std::io::{Cursor, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::roles::{Seen, elect};
 use super::stats::Cause;
-use crate::table::Service;
+use super::tenure::Tenure;
+use crate::table::{Service, SessionCandidate, SessionRules};
 use crate::upstream;
-use crate::upstream::{NoEndpoint, Pick, Tried};
+use crate::upstream::{NoEndpoint, Pick, Pool, Tried};
 
 /// The endpoints of a service that a session may try, one after the other.
 #[derive(Debug)]
@@ -18,8 +21,19 @@ pub(super) struct Choice<'a> {
     service: &'a Service,
     key: u64,
     tried: Tried,
+    /// The same, of a choice by roles.
+    places: SmallVec<[usize; 4]>,
     addresses: SmallVec<[SocketAddr; 4]>,
     left: u32,
+}
+
+/// What was chosen.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// An endpoint, with its in-flight slot.
+    pub(super) pick: Pick,
+    /// Of a choice by roles: for how long the session may stay there.
+    pub(super) tenure: Option<Tenure>,
 }
 
 impl<'a> Choice<'a> {
@@ -30,20 +44,28 @@ impl<'a> Choice<'a> {
             service,
             key: if pooled { key(client) } else { 0 },
             tried: Tried::default(),
+            places: SmallVec::new(),
             addresses: SmallVec::new(),
             left: u32::from(service.spec().retries.min(retries_max)) + 1,
         }
     }
 
-    /// The next endpoint, with its in-flight slot; `None` where each was tried, or often enough.
+    /// The next endpoint; `None` where each was tried, or often enough.
     ///
     /// # Errors
     /// The service has none.
-    pub(super) fn next(&mut self, now: Instant) -> Result<Option<Pick>, Cause> {
+    pub(super) fn next(&mut self, now: Instant) -> Result<Option<Chosen>, Cause> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
+        match self.service.sessions() {
+            Some(rules) => self.next_by_roles(rules, now),
+            None => self.next_of_pool(now),
+        }
+    }
+
+    fn next_of_pool(&mut self, now: Instant) -> Result<Option<Chosen>, Cause> {
         let picked = self.service.pool().pick(self.key, &self.tried, now);
         let pick = picked.map_err(|none| match none {
             NoEndpoint::Unresolved => Cause::NameResolution,
@@ -56,7 +78,60 @@ impl<'a> Choice<'a> {
         }
         self.addresses.push(pick.addr());
         self.tried.add(&pick);
-        Ok(Some(pick))
+        let tenure = None;
+        Ok(Some(Chosen { pick, tenure }))
+    }
+
+    /// Who was tried is as good as not there.
+    fn next_by_roles(
+        &mut self,
+        rules: &Arc<SessionRules>,
+        now: Instant,
+    ) -> Result<Option<Chosen>, Cause> {
+        let pool = self.service.pool();
+        let seen = rules.candidates.iter().map(|one| self.see(pool, one, now));
+        let seen: SmallVec<[Seen; 8]> = seen.collect();
+        let elected = elect(rules.wanted, &seen);
+        let place = elected.and_then(|(at, _)| self.place(pool, rules.candidates.get(at)?, now));
+        let Some(((at, wanted), place)) = elected.zip(place) else {
+            return match self.places.is_empty() {
+                true => Err(nobody(pool)),
+                false => Ok(None),
+            };
+        };
+        self.places.push(place);
+        let tenure = Some(Tenure::new(Arc::clone(rules), at, wanted));
+        let pick = pool.take(place, now);
+        Ok(pick.map(|pick| Chosen { pick, tenure }))
+    }
+
+    fn see(&self, pool: &Pool, candidate: &SessionCandidate, now: Instant) -> Seen {
+        let endpoints = pool.endpoints().skip(candidate.endpoints.start);
+        let endpoints = endpoints.take(candidate.endpoints.len());
+        Seen {
+            status: candidate.status(),
+            open: self.place(pool, candidate, now).is_some(),
+            connections: endpoints.map(|one| one.health().in_flight).sum(),
+            weight: candidate.weight,
+        }
+    }
+
+    /// The address of a candidate that is taken next: of those that may be, the one with the fewest
+    /// connections.
+    fn place(&self, pool: &Pool, candidate: &SessionCandidate, now: Instant) -> Option<usize> {
+        let endpoints = pool.endpoints().enumerate();
+        let own = endpoints.skip(candidate.endpoints.start);
+        let own = own.take(candidate.endpoints.len());
+        let open = own.filter(|(at, one)| one.is_open(now) && !self.places.contains(at));
+        let least = open.min_by_key(|(_, one)| one.health().in_flight);
+        least.map(|(at, _)| at)
+    }
+}
+
+fn nobody(pool: &Pool) -> Cause {
+    match pool.endpoints().len() == 0 && !pool.unresolved().is_empty() {
+        true => Cause::NameResolution,
+        false => Cause::NoEndpoint,
     }
 }
 

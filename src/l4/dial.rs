@@ -13,6 +13,7 @@ use super::announce;
 use super::side::Origin;
 use super::stats::Cause;
 use super::{Arrival, Tls};
+use crate::model::ProxyHeader;
 use crate::table::Service;
 use crate::upstream::{Outcome, Pick};
 
@@ -44,7 +45,14 @@ impl Dial<'_> {
         // Waiting for more to send only delays what is there.
         stream.set_nodelay(true).map_err(failed)?;
         let (spec, arrival) = (self.service.spec(), self.arrival);
-        let header = announce::header(spec.proxy_protocol, arrival.client, arrival.local);
+        let server = pick.endpoint().server();
+        let server = server.and_then(|server| self.service.server(server.id()));
+        let version = server.map_or(ProxyHeader::Off, |server| server.proxy_protocol);
+        let version = match version {
+            ProxyHeader::Off => spec.proxy_protocol,
+            ProxyHeader::V1 | ProxyHeader::V2 => version,
+        };
+        let header = announce::header(version, arrival.client, arrival.local);
         if !header.is_empty() {
             stream.write_all(&header).await.map_err(failed)?;
         }

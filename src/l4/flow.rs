@@ -7,11 +7,14 @@ use std::io::{ErrorKind, Result};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::{Interest, ReadBuf};
 
+use super::inspector::Verdict;
 use super::side::Side;
+use super::stats::Cause;
 use super::supplies::{BUFFER_BYTES, Loan, Supplies};
 
 /// How often a flow reads or writes before others get their turn: a mebibyte at most.
@@ -23,13 +26,15 @@ const SPLICE_BYTES: usize = 1 << 20;
 /// Below this a pipe moves no more than a buffer would.
 const BULK_BYTES: usize = 8 << 10;
 
-/// Which side broke.
+/// Why a flow ends before its speaker is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// The one that speaks.
+    /// The side that speaks broke.
     From,
-    /// The one that listens.
+    /// The side that listens did.
     To,
+    /// What was said may not be handed on.
+    Barred(Cause),
 }
 
 /// What was read and not yet written.
@@ -43,6 +48,15 @@ enum Held {
         end: usize,
     },
     Piped(Loan),
+}
+
+/// Who looks at what a speaker says.
+pub(super) trait Gate {
+    /// Whether it must see bytes, so that the kernel may not move them.
+    fn reads(&self) -> bool;
+
+    /// A piece of so many bytes was said; where they can be seen, they may be changed.
+    fn judge(&mut self, count: usize, bytes: Option<&mut [u8]>) -> Verdict;
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +82,8 @@ pub(super) struct Flow {
     copies_only: bool,
     /// The listener may keep something back.
     unflushed: bool,
+    /// Until when what is held stays.
+    delayed: Option<Instant>,
 }
 
 impl Flow {
@@ -84,6 +100,21 @@ impl Flow {
         !matches!(self.held, Held::Nothing)
     }
 
+    /// Until when what is held is kept, whoever waits for it.
+    pub(super) const fn delayed(&self) -> Option<Instant> {
+        self.delayed
+    }
+
+    /// Has something to hand on before anything is read; no more than a buffer holds.
+    pub(super) fn begin_with(&mut self, bytes: &[u8], supplies: &Supplies) {
+        let mut buffer = supplies.buffer();
+        if let (false, Some(space)) = (bytes.is_empty(), buffer.get_mut(..bytes.len())) {
+            space.copy_from_slice(bytes);
+            let (begin, end) = (0, bytes.len());
+            self.held = Held::Copied { buffer, begin, end };
+        }
+    }
+
     /// Nothing more is carried.
     pub(super) fn give_up(&mut self) {
         self.held = Held::Nothing;
@@ -97,7 +128,11 @@ impl Flow {
         from: &mut F,
         to: &mut T,
         supplies: &Arc<Supplies>,
+        gate: &mut impl Gate,
     ) -> Poll<std::result::Result<(), Broken>> {
+        if self.is_delayed() {
+            return Poll::Pending;
+        }
         for _ in 0..ROUNDS {
             if self.is_held() {
                 ready!(self.drain(cx, to, supplies)).map_err(|_| Broken::To)?;
@@ -110,14 +145,43 @@ impl Flow {
                     let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                     self.stage = Stage::Ended;
                 }
-                Stage::Open => match self.fill(cx, from, to, supplies) {
-                    Poll::Ready(filled) => filled.map_err(|_| Broken::From)?,
+                Stage::Open => match self.fill(cx, from, to, supplies, gate.reads()) {
+                    Poll::Ready(filled) => {
+                        filled.map_err(|_| Broken::From)?;
+                        if !self.passes(gate)? {
+                            return Poll::Pending;
+                        }
+                    }
                     Poll::Pending => return self.flush(cx, to),
                 },
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn is_delayed(&mut self) -> bool {
+        let until = self.delayed.take_if(|until| *until <= Instant::now());
+        until.is_none() && self.delayed.is_some()
+    }
+
+    /// Asks about what was just read. False: it stays for a while.
+    fn passes(&mut self, gate: &mut impl Gate) -> std::result::Result<bool, Broken> {
+        let verdict = match &mut self.held {
+            Held::Nothing => return Ok(true),
+            Held::Copied { buffer, begin, end } => {
+                gate.judge(*end - *begin, buffer.get_mut(*begin..*end))
+            }
+            Held::Piped(pipe) => gate.judge(pipe.count, None),
+        };
+        match verdict {
+            Verdict::Pass => Ok(true),
+            Verdict::Hold(until) => {
+                self.delayed = Some(until);
+                Ok(false)
+            }
+            Verdict::End(cause) => Err(Broken::Barred(cause)),
+        }
     }
 
     /// Nothing more to read for now, so what the listener keeps back has to go.
@@ -139,8 +203,10 @@ impl Flow {
         from: &mut F,
         to: &T,
         supplies: &Arc<Supplies>,
+        seen: bool,
     ) -> Poll<Result<()>> {
-        let by_kernel = self.bulk && !self.copies_only && from.is_bare() && to.is_bare();
+        let bare = from.is_bare() && to.is_bare();
+        let by_kernel = self.bulk && !self.copies_only && bare && !seen;
         if by_kernel {
             ready!(from.socket().poll_read_ready(cx))?;
             if let Some(pipe) = supplies.pipe() {

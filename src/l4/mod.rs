@@ -3,33 +3,40 @@
 //! [`Session::carry`].
 
 mod announce;
+mod board;
 mod choose;
 mod dial;
+pub mod filters;
 mod flow;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 pub mod hello;
+mod inspector;
+mod mysql;
 mod relay;
+mod roles;
+mod session;
 mod side;
 mod stats;
 mod supplies;
+mod tenure;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use side::Side;
+pub use board::{Board, SessionView};
+pub use filters::SessionLog;
+pub use session::Session;
+pub use side::{Client, Side};
 pub use stats::{Cause, Stats};
 pub use supplies::Supplies;
 
-use crate::metrics::OpenSession;
+pub use crate::upstream::SessionCounts;
+
 use crate::model::{Entity, Id};
-use crate::table::{Current, ServerName, Service, StreamFacts};
-use choose::Choice;
-use dial::Dial;
-use relay::{Patience, Relay};
-use side::Origin;
+use crate::table::{Current, ServerName, StreamFacts, StreamMiss};
 
 /// What all workers share.
 pub struct Shared {
@@ -37,6 +44,10 @@ pub struct Shared {
     pub stats: Stats,
     /// Further attempts after the first that any session may have, whatever its service allows.
     pub retries_max: u16,
+    /// Shows open sessions.
+    pub board: Board,
+    /// Where filters write about sessions; `None`: nowhere.
+    pub log: Option<SessionLog>,
     /// Hears of every session when it has ended.
     pub record: Option<Arc<dyn Record>>,
 }
@@ -65,6 +76,15 @@ pub enum Tls {
     Passed,
 }
 
+/// What is spoken within a connection, as its listener says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// Nothing that we know of.
+    Unknown,
+    /// MySQL's protocol: who is refused is told why, and what passes by itself is observed.
+    Mysql,
+}
+
 /// A connection before any of its bytes are taken.
 #[derive(Clone, Debug)]
 pub struct Arrival {
@@ -77,6 +97,7 @@ pub struct Arrival {
     /// The address and port that the client reached.
     pub local: SocketAddr,
     pub tls: Tls,
+    pub speech: Speech,
     /// What the client asked for in TLS: lower case, without trailing dot.
     pub server_name: Option<Box<str>>,
 }
@@ -97,6 +118,12 @@ impl Arrival {
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
     pub arrival: &'a Arrival,
+    /// How the client spoke in the end: TLS may begin late.
+    pub tls: Tls,
+    /// As it was shown while it was open; `None`: it was refused before.
+    pub id: Option<u64>,
+    /// Who the client said it is.
+    pub user: Option<&'a str>,
     pub route: Option<&'a Entity>,
     pub service: Option<&'a Entity>,
     /// The endpoint that was tried last.
@@ -126,40 +153,53 @@ impl Streams {
         }
     }
 
-    /// Finds where a connection goes; one that goes nowhere is recorded, and to be closed.
-    pub fn find(&self, mut arrival: Arrival) -> Option<Session> {
+    /// Finds where a connection goes.
+    ///
+    /// # Errors
+    /// It goes nowhere, which is recorded: it is to be closed, after what it is to be told, if anything.
+    pub fn find(&self, mut arrival: Arrival) -> Result<Session, Farewell> {
         let table = self.shared.current.load();
-        let hit = table.find_stream(&arrival.facts());
         let mut seen = Seen::default();
-        let Some(hit) = hit else {
-            self.shared.ends(&arrival, &seen, Cause::NoRoute);
-            return None;
+        let hit = match table.find_stream(&arrival.facts()) {
+            Ok(hit) => hit,
+            Err(miss) => {
+                let cause = seen.miss(miss);
+                return Err(self.shared.refuse(&arrival, &seen, cause));
+            }
         };
         if arrival.tls == Tls::Opened && hit.passes_tls_through() {
             arrival.tls = Tls::Passed;
         }
         seen.route = hit.route.map(|route| Arc::clone(route.entity()));
         let Some(service) = hit.service else {
-            self.shared.ends(&arrival, &seen, Cause::NoService);
-            return None;
+            return Err(self.shared.refuse(&arrival, &seen, Cause::NoService));
         };
         seen.service = Some(Arc::clone(service.entity()));
-        Some(Session {
-            service: Arc::clone(service),
-            open: hit.open(),
-            streams: self.clone(),
-            arrival,
-            seen,
-        })
+        Ok(Session::new(self.clone(), arrival, seen, &hit, service))
     }
 }
 
+/// What a client is told that goes nowhere; empty: nothing.
+pub type Farewell = Vec<u8>;
+
 impl Shared {
+    fn refuse(&self, arrival: &Arrival, seen: &Seen, cause: Cause) -> Farewell {
+        self.ends(arrival, seen, cause);
+        let farewell = match arrival.speech {
+            Speech::Unknown => None,
+            Speech::Mysql => mysql::refusal(cause, 0),
+        };
+        farewell.unwrap_or_default()
+    }
+
     fn ends(&self, arrival: &Arrival, seen: &Seen, cause: Cause) {
         self.stats.ended(cause);
         let Some(record) = &self.record else { return };
         record.ended(&Ended {
             arrival,
+            tls: seen.tls.unwrap_or(arrival.tls),
+            id: seen.id,
+            user: seen.user.as_deref(),
             route: seen.route.as_deref(),
             service: seen.service.as_deref(),
             endpoint: seen.endpoint,
@@ -183,6 +223,22 @@ struct Seen {
     began: Instant,
     connected: Option<Duration>,
     carried: (u64, u64),
+    /// Where it is not what it was on arrival.
+    tls: Option<Tls>,
+    id: Option<u64>,
+    user: Option<Box<str>>,
+}
+
+impl Seen {
+    fn miss(&mut self, miss: StreamMiss<'_>) -> Cause {
+        match miss {
+            StreamMiss::NoRoute => Cause::NoRoute,
+            StreamMiss::Stopped { service } => {
+                self.service = service.map(|service| Arc::clone(service.entity()));
+                Cause::Stopped
+            }
+        }
+    }
 }
 
 impl Default for Seen {
@@ -195,77 +251,9 @@ impl Default for Seen {
             began: Instant::now(),
             connected: None,
             carried: (0, 0),
+            tls: None,
+            id: None,
+            user: None,
         }
-    }
-}
-
-/// A connection that has found its service. Holds its route and service, and not the table.
-#[derive(Debug)]
-pub struct Session {
-    service: Arc<Service>,
-    open: OpenSession,
-    streams: Streams,
-    arrival: Arrival,
-    seen: Seen,
-}
-
-impl Session {
-    /// Whether the gateway is to open the client's TLS.
-    pub fn opens_tls(&self) -> bool {
-        self.arrival.tls == Tls::Opened
-    }
-
-    /// The client could not be brought to where bytes begin.
-    pub fn refuse(self) {
-        self.end(Cause::ClientTls);
-    }
-
-    /// Connects to an endpoint and carries bytes between it and `client` until the session ends.
-    pub async fn carry(mut self, client: impl Side) {
-        let cause = match self.connect().await {
-            Err(cause) => cause,
-            // The endpoint's in-flight slot is held for as long as the session goes on.
-            Ok((_pick, origin)) => {
-                let spec = self.service.spec();
-                let patience = Patience {
-                    idle: spec.read_timeout,
-                    stalled: spec.write_timeout,
-                };
-                let supplies = Arc::clone(&self.streams.supplies);
-                let mut relay = Relay::new(client, origin, supplies, patience);
-                let cause = relay.run(|up, down| self.open.carried(up, down)).await;
-                self.seen.carried = relay.carried();
-                cause
-            }
-        };
-        self.end(cause);
-    }
-
-    /// Tries one endpoint after the other.
-    async fn connect(&mut self) -> Result<(crate::upstream::Pick, Origin), Cause> {
-        let shared = Arc::clone(&self.streams.shared);
-        let mut choice = Choice::new(&self.service, self.arrival.client.ip(), shared.retries_max);
-        let dial = Dial {
-            service: &self.service,
-            arrival: &self.arrival,
-        };
-        let (began, mut last) = (Instant::now(), Cause::NoEndpoint);
-        while let Some(pick) = choice.next(Instant::now())? {
-            self.seen.attempts += 1;
-            self.seen.endpoint = Some(pick.addr());
-            shared.stats.attempted();
-            match dial.connect(&pick).await {
-                Ok(origin) => {
-                    self.seen.connected = Some(began.elapsed());
-                    return Ok((pick, origin));
-                }
-                Err(cause) => last = cause,
-            }
-        }
-        Err(last)
-    }
-
-    fn end(self, cause: Cause) {
-        self.streams.shared.ends(&self.arrival, &self.seen, cause);
     }
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use tokio::time::{Sleep, sleep_until};
 
-use super::flow::{Broken, Flow};
+use super::flow::{Broken, Flow, Gate};
+use super::inspector::{Inspector, Verdict};
 use super::side::Side;
 use super::stats::Cause;
 use super::supplies::Supplies;
@@ -17,8 +18,10 @@ use super::supplies::Supplies;
 /// How long nothing may move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// While nobody says anything.
-    pub(super) idle: Duration,
+    /// While nobody says anything; `None` is for ever.
+    pub(super) idle: Option<Duration>,
+    /// While the client says nothing, whatever it is told.
+    pub(super) silent: Option<Duration>,
     /// While something waits to be taken.
     pub(super) stalled: Duration,
 }
@@ -33,8 +36,11 @@ pub(super) struct Relay<C, O> {
     down: Flow,
     supplies: Arc<Supplies>,
     patience: Patience,
+    inspector: Inspector,
     /// When something moved last.
     moved: Instant,
+    /// When the client said something last.
+    heard: Instant,
     /// Stays where it is until it rings, and is set anew only then.
     alarm: Option<Pin<Box<Sleep>>>,
     /// The first side that took no more; what the other still says is handed on.
@@ -50,10 +56,24 @@ impl<C: Side, O: Side> Relay<C, O> {
             down: Flow::default(),
             supplies,
             patience,
+            inspector: Inspector::default(),
             moved: Instant::now(),
+            heard: Instant::now(),
             alarm: None,
             broken: None,
         }
+    }
+
+    /// Has `inspector` look at what passes.
+    pub(super) fn inspected(mut self, inspector: Inspector) -> Self {
+        self.inspector = inspector;
+        self
+    }
+
+    /// Tells the client something before the endpoint says more.
+    pub(super) fn tell_first(mut self, bytes: &[u8]) -> Self {
+        self.down.begin_with(bytes, &self.supplies);
+        self
     }
 
     /// Carries bytes until the session ends. A session that does not end in peace is reset on both
@@ -70,13 +90,11 @@ impl<C: Side, O: Side> Relay<C, O> {
             polled
         })
         .await;
-        let in_peace = match cause {
-            Cause::Closed => true,
-            Cause::Idle => !self.is_held(),
-            _ => false,
-        };
-        if !in_peace {
+        let (by_client, by_origin) = self.is_broken_off(cause);
+        if by_client {
             reset(&self.client);
+        }
+        if by_origin {
             reset(&self.origin);
         }
         cause
@@ -87,6 +105,32 @@ impl<C: Side, O: Side> Relay<C, O> {
         (self.up.bytes(), self.down.bytes())
     }
 
+    /// Whether the client, and the endpoint, must learn that they have not got everything.
+    const fn is_broken_off(&self, cause: Cause) -> (bool, bool) {
+        match cause {
+            Cause::Closed => (false, false),
+            Cause::Idle | Cause::Demoted | Cause::ServerDown | Cause::Killed | Cause::Throttled => {
+                (self.down.is_held(), self.up.is_held())
+            }
+            Cause::ClientReset
+            | Cause::EndpointReset
+            | Cause::Stalled
+            | Cause::Drained
+            | Cause::NoRoute
+            | Cause::NoService
+            | Cause::NoEndpoint
+            | Cause::NameResolution
+            | Cause::ConnectFailed
+            | Cause::ConnectTimeout
+            | Cause::EndpointTls
+            | Cause::ClientTls
+            | Cause::ClearText
+            | Cause::Greeting
+            | Cause::Stopped
+            | Cause::Full => (true, true),
+        }
+    }
+
     const fn is_held(&self) -> bool {
         self.up.is_held() || self.down.is_held()
     }
@@ -95,15 +139,29 @@ impl<C: Side, O: Side> Relay<C, O> {
         if self.client.is_ended(cx.waker()) {
             return Poll::Ready(Cause::Drained);
         }
+        if let Some(cause) = self.inspector.is_over(cx.waker()) {
+            return Poll::Ready(cause);
+        }
         let before = self.up.steps() + self.down.steps();
         let (client, origin) = (&mut self.client, &mut self.origin);
-        let up = self.up.poll(cx, client, origin, &self.supplies);
+        let mut gate = Upward(&mut self.inspector);
+        let up = self.up.poll(cx, client, origin, &self.supplies, &mut gate);
         let up = up.map_err(|broken| (broken, Cause::ClientReset, Cause::EndpointReset));
-        let down = self.down.poll(cx, origin, client, &self.supplies);
+        let mut gate = Downward(&mut self.inspector);
+        let down = self
+            .down
+            .poll(cx, origin, client, &self.supplies, &mut gate);
         let down = down.map_err(|broken| (broken, Cause::EndpointReset, Cause::ClientReset));
+        if self.up.steps() + self.down.steps() != before {
+            self.note_moved();
+        }
         for flow in [&up, &down] {
-            if let Poll::Ready(Err((Broken::From, cause, _))) = flow {
-                return Poll::Ready(self.broken.unwrap_or(*cause));
+            match flow {
+                Poll::Ready(Err((Broken::From, cause, _))) => {
+                    return Poll::Ready(self.broken.unwrap_or(*cause));
+                }
+                Poll::Ready(Err((Broken::Barred(cause), _, _))) => return Poll::Ready(*cause),
+                Poll::Ready(Err((Broken::To, _, _)) | Ok(())) | Poll::Pending => {}
             }
         }
         self.note_deaf(&up, |relay| &mut relay.up);
@@ -111,10 +169,14 @@ impl<C: Side, O: Side> Relay<C, O> {
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(self.broken.unwrap_or(Cause::Closed));
         }
-        if self.up.steps() + self.down.steps() != before {
-            self.moved = Instant::now();
-        }
         self.wait(cx)
+    }
+
+    fn note_moved(&mut self) {
+        self.moved = Instant::now();
+        if self.inspector.note(self.moved, self.carried()) {
+            self.heard = self.moved;
+        }
     }
 
     /// A side that takes no more may have said its last word before, and that is on its way.
@@ -130,12 +192,10 @@ impl<C: Side, O: Side> Relay<C, O> {
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
-        let (limit, cause) = if self.is_held() {
-            (self.patience.stalled, Cause::Stalled)
-        } else {
-            (self.patience.idle, Cause::Idle)
+        let Some((at, wait)) = self.next() else {
+            return Poll::Pending;
         };
-        let deadline = tokio::time::Instant::from_std(self.moved + limit);
+        let deadline = tokio::time::Instant::from_std(at);
         let alarm = self
             .alarm
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -143,12 +203,73 @@ impl<C: Side, O: Side> Relay<C, O> {
             alarm.as_mut().reset(deadline);
         }
         while alarm.as_mut().poll(cx).is_ready() {
-            if alarm.deadline() >= deadline {
-                return Poll::Ready(self.broken.unwrap_or(cause));
+            if alarm.deadline() < deadline {
+                alarm.as_mut().reset(deadline);
+                continue;
             }
-            alarm.as_mut().reset(deadline);
+            let Wait::End(cause) = wait else {
+                // What was kept goes now; the time that it was kept is nobody's fault.
+                self.moved = Instant::now();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            return Poll::Ready(self.broken.unwrap_or(cause));
         }
         Poll::Pending
+    }
+
+    /// What happens next if nothing moves, and when.
+    fn next(&self) -> Option<(Instant, Wait)> {
+        let limit = match (self.up.delayed(), self.is_held()) {
+            (Some(until), _) => Some((until, Wait::Resume)),
+            (None, true) => Some((
+                self.moved + self.patience.stalled,
+                Wait::End(Cause::Stalled),
+            )),
+            (None, false) => {
+                let idle = self.patience.idle;
+                idle.map(|idle| (self.moved + idle, Wait::End(Cause::Idle)))
+            }
+        };
+        let silent = self.patience.silent;
+        let silent = silent.map(|silent| (self.heard + silent, Wait::End(Cause::Idle)));
+        let all = limit.into_iter().chain(silent);
+        all.min_by_key(|(at, _)| *at)
+    }
+}
+
+/// What happens when a time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// What was kept goes on.
+    Resume,
+    End(Cause),
+}
+
+/// What the client says, on its way to the inspector.
+struct Upward<'a>(&'a mut Inspector);
+
+impl Gate for Upward<'_> {
+    fn reads(&self) -> bool {
+        self.0.reads()
+    }
+
+    fn judge(&mut self, count: usize, bytes: Option<&mut [u8]>) -> Verdict {
+        self.0.client_said(count, bytes)
+    }
+}
+
+/// What the endpoint says.
+struct Downward<'a>(&'a mut Inspector);
+
+impl Gate for Downward<'_> {
+    fn reads(&self) -> bool {
+        self.0.reads()
+    }
+
+    fn judge(&mut self, _: usize, bytes: Option<&mut [u8]>) -> Verdict {
+        self.0.origin_said(bytes);
+        Verdict::Pass
     }
 }
 

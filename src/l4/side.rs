@@ -1,7 +1,11 @@
 //! The two sides of a session: a socket, or TLS over one.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::Bytes;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -17,6 +21,22 @@ pub trait Side: AsyncRead + AsyncWrite + Unpin + Send {
 
     /// Whether somebody else has ended this side's connection; `waker` is woken when that happens.
     fn is_ended(&self, waker: &Waker) -> bool;
+}
+
+/// A client, before bytes are carried.
+pub trait Client: Side + Sized {
+    /// From now on it is waited for, and may take as long as a TLS handshake may.
+    fn is_awaited(&self);
+
+    /// Its beginning is over: it may take as long as its session lets it.
+    fn is_settled(&self);
+
+    /// Opens its TLS by `config`. `ahead` was read already and belongs to it. `None`: it failed.
+    fn secure(
+        self,
+        config: Arc<ServerConfig>,
+        ahead: Bytes,
+    ) -> impl Future<Output = Option<Self>> + Send;
 }
 
 /// A connection to an endpoint: the socket, or TLS over it.

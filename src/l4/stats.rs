@@ -4,6 +4,7 @@ use prometheus::{IntCounter, IntCounterVec};
 
 use crate::metrics::Error;
 use crate::metrics::Metrics;
+use crate::upstream::Reason;
 
 /// Why a session ended, or never came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +15,12 @@ pub enum Cause {
     ClientReset,
     /// The endpoint's connection broke.
     EndpointReset,
-    /// Nobody said anything for the service's `read_timeout`.
+    /// Nobody said anything for the service's `read_timeout`; of a service with rules for sessions, the
+    /// client for their `idle_timeout`.
     Idle,
     /// One side took nothing of what waited for it for the service's `write_timeout`.
     Stalled,
-    /// The listener was removed, or the process ends, and the time to drain was over.
+    /// The process ends, and the time to drain was over.
     Drained,
     /// No route takes the connection.
     NoRoute,
@@ -36,10 +38,35 @@ pub enum Cause {
     EndpointTls,
     /// The TLS handshake with the client failed.
     ClientTls,
+    /// The client spoke in clear where the listener's certificate asks for TLS.
+    ClearText,
+    /// The endpoint did not greet as a server of MySQL's protocol, or refused.
+    Greeting,
+    /// The listener or its service is switched off.
+    Stopped,
+    /// The service has as many sessions as it may have.
+    Full,
+    /// A filter found that the client asks too often, or that too many come.
+    Throttled,
+    /// The server is not what its service asks for any more: taken out, or no longer of its role.
+    Demoted,
+    /// The server does not answer any more, as its monitor or an operator says.
+    ServerDown,
+    /// An operator ended it.
+    Killed,
+}
+
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::ServerDown => Self::ServerDown,
+            Reason::Closed => Self::Killed,
+        }
+    }
 }
 
 impl Cause {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::Closed,
         Self::ClientReset,
         Self::EndpointReset,
@@ -54,6 +81,14 @@ impl Cause {
         Self::ConnectTimeout,
         Self::EndpointTls,
         Self::ClientTls,
+        Self::ClearText,
+        Self::Greeting,
+        Self::Stopped,
+        Self::Full,
+        Self::Throttled,
+        Self::Demoted,
+        Self::ServerDown,
+        Self::Killed,
     ];
 
     /// The word for it in metrics and in the access log.
@@ -73,6 +108,14 @@ impl Cause {
             Self::ConnectTimeout => "connect_timeout",
             Self::EndpointTls => "endpoint_tls",
             Self::ClientTls => "client_tls",
+            Self::ClearText => "clear_text",
+            Self::Greeting => "greeting",
+            Self::Stopped => "stopped",
+            Self::Full => "full",
+            Self::Throttled => "throttled",
+            Self::Demoted => "demoted",
+            Self::ServerDown => "server_down",
+            Self::Killed => "killed",
         }
     }
 }
@@ -82,6 +125,7 @@ impl Cause {
 pub struct Stats {
     ended: Box<[IntCounter]>,
     attempts: IntCounter,
+    pub(super) unwritten: IntCounter,
 }
 
 impl Stats {
@@ -98,6 +142,10 @@ impl Stats {
             attempts: metrics.counter(
                 "gateway_stream_attempts_total",
                 "Times a connection of bytes was given to an endpoint.",
+            )?,
+            unwritten: metrics.counter(
+                "gateway_stream_log_lost_total",
+                "Lines about sessions that a filter did not write: too many at once, or no place.",
             )?,
         })
     }

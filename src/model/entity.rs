@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::id::{Id, Invalid, NamespaceRef, Revision, TAGS_MAX, Tag, Timestamp};
 use super::{Acl, BasicAuth, Consumer, HmacAuth, JwtSecret, KeyAuth, Oauth2Credential};
 use super::{CaCertificate, Certificate, Endpoint, Key, KeySet, Listener, Namespace};
+use super::{Filter, Monitor, Operator, Server};
 use super::{Plugin, Pool, Route, Service, Sni, Vault};
 
 /// What dialects keep with an entity that is not ours to understand: dialect name → its attributes.
@@ -181,6 +182,10 @@ kinds! {
     KeySet, "key_set", "key_sets";
     Key, "key", "keys";
     Vault, "vault", "vaults";
+    Server, "server", "servers";
+    Filter, "filter", "filters";
+    Monitor, "monitor", "monitors";
+    Operator, "operator", "operators";
 }
 
 impl fmt::Display for Kind {
@@ -216,6 +221,9 @@ pub struct Reference {
 pub enum Tie {
     /// Deleted along: an endpoint of its pool, a server name of its certificate.
     Owned,
+    /// Deleted along, but refused while anything else mentions the one that would go: a pool of its
+    /// service, while it has endpoints.
+    Emptied,
     /// The deletion is refused: a route of its service.
     Free,
 }

@@ -267,6 +267,29 @@ impl Timestamp {
     pub const fn seconds(self) -> u64 {
         self.0 / 1000
     }
+
+    /// Year, month and day in UTC.
+    pub const fn date(self) -> (u64, u64, u64) {
+        civil(self.seconds() / 86_400)
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01, by counting in eras of 400 years that begin on the
+/// first of March (Howard Hinnant, "chrono-compatible low-level date algorithms").
+const fn civil(days: u64) -> (u64, u64, u64) {
+    const DAYS_TO_1970: u64 = 719_468;
+    let days = days + DAYS_TO_1970;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let (month, later) = if from_march < 10 {
+        (from_march + 3, 0)
+    } else {
+        (from_march - 9, 1)
+    };
+    (era * 400 + year_of_era + later, month, day)
 }
 
 /// A secret text (a private key): never printed, compared or logged.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{Kind, Reference, Rules, Tie};
 use super::id::{Id, Invalid, Name, NamespaceRef};
+use super::service::yes;
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -22,12 +23,16 @@ pub enum ListenerProtocol {
     /// Bytes within TLS: opened by the certificates of the registry and taken to the listener's
     /// service, else by routes of protocol `tls` or, unopened, `tls_passthrough`.
     Tls,
+    /// Bytes of MariaDB's and MySQL's protocol, to the listener's service, which it must have: who is
+    /// refused reads why in an error packet; with a certificate, TLS begins where the client asks for
+    /// it within the protocol, or at once. Other protocols pass unchanged.
+    Mysql,
 }
 
 impl ListenerProtocol {
     /// Whether it carries bytes, and not requests of HTTP.
     pub const fn is_stream(self) -> bool {
-        matches!(self, Self::Tcp | Self::Tls)
+        matches!(self, Self::Tcp | Self::Tls | Self::Mysql)
     }
 }
 
@@ -53,6 +58,31 @@ pub struct Listener {
     /// its route says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Id>,
+    /// One that is switched off keeps its port and closes what connects. Only of listeners that carry
+    /// bytes. Default true.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
+    /// The certificate shown, whatever name is asked for; only with `tls` and `mysql`. Default: by
+    /// server name; with `mysql`: no TLS of the gateway's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Id>,
+    /// The authorities that clients' certificates are checked against where a client shows one; only
+    /// with a certificate. Default none.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub client_authorities: Box<[Id]>,
+    /// Whether a client must show a certificate; only with authorities. Default false.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub client_certificate_required: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 const fn everywhere() -> IpAddr {
@@ -60,17 +90,61 @@ const fn everywhere() -> IpAddr {
 }
 
 impl Listener {
+    /// A listener of that name at that address, everything else by default.
+    pub fn at(name: Name, socket: SocketAddr) -> Self {
+        Self {
+            namespace: NamespaceRef::default(),
+            name,
+            address: socket.ip(),
+            port: socket.port(),
+            protocol: ListenerProtocol::default(),
+            proxy_protocol: false,
+            service: None,
+            enabled: true,
+            certificate: None,
+            client_authorities: Box::default(),
+            client_certificate_required: false,
+        }
+    }
+
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
 
-    /// Whether nothing differs but where connections go, which no socket knows.
+    /// Whether nothing differs but what tables know and no socket does: where connections go, and what
+    /// is shown to them.
     pub fn accepts_like(&self, other: &Self) -> bool {
         let everywhere = |listener: &Self| Self {
             service: None,
+            enabled: true,
+            certificate: None,
+            client_authorities: Box::default(),
+            client_certificate_required: false,
             ..listener.clone()
         };
         everywhere(self) == everywhere(other)
+    }
+}
+
+impl Listener {
+    fn check_tls(&self) -> Result<(), Invalid> {
+        let may = matches!(
+            self.protocol,
+            ListenerProtocol::Tls | ListenerProtocol::Mysql
+        );
+        if self.certificate.is_some() && !may {
+            let why = "only a listener of protocol tls or mysql has its own";
+            return Err(Invalid::new("certificate", why));
+        }
+        if self.certificate.is_none() && !self.client_authorities.is_empty() {
+            let why = "only with a certificate";
+            return Err(Invalid::new("client_authorities", why));
+        }
+        if self.client_authorities.is_empty() && self.client_certificate_required {
+            let why = "only with client_authorities";
+            return Err(Invalid::new("client_certificate_required", why));
+        }
+        Ok(())
     }
 }
 
@@ -83,7 +157,15 @@ impl Rules for Listener {
             let why = "only a listener of protocol tcp or tls has a service; HTTP goes by routes";
             return Err(Invalid::new("service", why));
         }
-        Ok(())
+        if self.service.is_none() && self.protocol == ListenerProtocol::Mysql {
+            let why = "a listener of protocol mysql needs one";
+            return Err(Invalid::new("service", why));
+        }
+        if !self.enabled && !self.protocol.is_stream() {
+            let why = "only a listener that carries bytes may be switched off; delete it";
+            return Err(Invalid::new("enabled", why));
+        }
+        self.check_tls()
     }
 
     fn namespace(&self) -> Option<&NamespaceRef> {
@@ -95,9 +177,16 @@ impl Rules for Listener {
     }
 
     fn references(&self) -> Vec<Reference> {
-        let service = self
-            .service
-            .map(|id| Reference::to("service", Kind::Service, id, Tie::Free));
-        service.into_iter().collect()
+        let free = |field, kind| move |id| Reference::to(field, kind, id, Tie::Free);
+        let service = self.service.map(free("service", Kind::Service));
+        let certificate = self.certificate;
+        let certificate = certificate.map(free("certificate", Kind::Certificate));
+        let authorities = self.client_authorities.iter().copied();
+        let authorities = authorities.map(free("client_authorities", Kind::CaCertificate));
+        service
+            .into_iter()
+            .chain(certificate)
+            .chain(authorities)
+            .collect()
     }
 }

@@ -8,18 +8,23 @@ mod change;
 mod consumer;
 mod entity;
 mod few;
+mod filter;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod id;
 mod index;
 mod key;
 mod listener;
+mod monitor;
+mod operator;
 mod pattern;
 pub mod percent;
 mod plugin;
 mod pool;
 mod route;
+mod server;
 mod service;
+mod session_policy;
 mod snapshot;
 
 pub use certificate::{Certificate, ServerNames, Sni};
@@ -29,11 +34,14 @@ pub use consumer::{JwtAlgorithm, JwtSecret, KeyAuth, Oauth2Credential};
 pub use entity::{Attributes, Common, Entity, EntityRef, Kind, Kinded, Reference, Spec, Tie};
 pub use entity::{Unique, unique};
 pub use few::Few;
+pub use filter::Filter;
 pub use id::{
     Id, Invalid, NAME_BYTES_MAX, Name, NamespaceRef, Revision, Secret, TAGS_MAX, Tag, Timestamp,
 };
 pub use key::{CaCertificate, Key, KeySet, PemPair, Vault};
 pub use listener::{Listener, ListenerProtocol};
+pub use monitor::{Monitor, MonitorModule, MonitorRules};
+pub use operator::{Operator, OperatorRole};
 pub use pattern::{
     HOST_BYTES_MAX, HeaderMatch, HeaderTest, HostPattern, HostShape, MethodSet,
     PATH_PATTERN_BYTES_MAX, PathPattern, split_port,
@@ -46,5 +54,7 @@ pub use pool::{
 pub use route::{
     End, HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol, StreamEnds,
 };
+pub use server::{Server, Standing};
 pub use service::{Namespace, Protocol, ProxyHeader, Service};
+pub use session_policy::{Role, SessionPolicy, SessionRouter};
 pub use snapshot::Snapshot;

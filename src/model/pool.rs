@@ -395,6 +395,14 @@ pub struct Pool {
     /// where no endpoint is left that may; so does an unhealthy one. Default false.
     #[serde(default, skip_serializing_if = "is_no")]
     pub heartbeats: bool,
+    /// Servers whose addresses are endpoints too, each with the weight 100; in order of preference
+    /// where nothing else decides.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub servers: Box<[Id]>,
+    /// The service that this pool is there for: deleted with it, which has to wait until the pool has
+    /// no endpoints and no servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Id>,
 }
 
 #[expect(
@@ -424,9 +432,14 @@ impl Pool {
             use_srv_name: false,
             endpoints_of: None,
             heartbeats: false,
+            servers: Box::default(),
+            service: None,
         }
     }
 }
+
+/// The most servers that a pool may list.
+const SERVERS_MAX: usize = 1000;
 
 /// The most slots a pool may have (Kong's).
 const SLOTS_MAX: u32 = 65536;
@@ -436,6 +449,17 @@ impl Pool {
     pub fn is_checked(&self) -> bool {
         let active = self.active.as_ref().is_some_and(ActiveCheck::is_on);
         active || self.passive.as_ref().is_some_and(PassiveCheck::is_on)
+    }
+
+    fn check_servers(&self) -> Result<(), Invalid> {
+        if self.servers.len() > SERVERS_MAX {
+            return Err(Invalid::new("servers", format!("at most {SERVERS_MAX}")));
+        }
+        let twice = |(at, id): (usize, &Id)| self.servers.iter().take(at).any(|other| other == id);
+        match self.servers.iter().enumerate().any(twice) {
+            true => Err(Invalid::new("servers", "a server is listed twice")),
+            false => Ok(()),
+        }
     }
 
     fn check_hashing(&self) -> Result<(), Invalid> {
@@ -478,6 +502,7 @@ impl Rules for Pool {
         if self.healthy_percent_min > 100 {
             return Err(Invalid::new("healthy_percent_min", "0 to 100"));
         }
+        self.check_servers()?;
         self.check_hashing()?;
         if let Some(active) = &self.active {
             super::service::check_path(
@@ -508,7 +533,17 @@ impl Rules for Pool {
         let certificate = certificate.map(mentioned("client_certificate", Kind::Certificate));
         let other = self.endpoints_of;
         let other = other.map(mentioned("endpoints_of", Kind::Pool));
-        certificate.into_iter().chain(other).collect()
+        let servers = self.servers.iter().copied();
+        let servers = servers.map(mentioned("servers", Kind::Server));
+        // What has servers is not deleted by the way.
+        let tie = match self.servers.is_empty() {
+            true => Tie::Emptied,
+            false => Tie::Free,
+        };
+        let service = self.service;
+        let service = service.map(|id| Reference::to("service", Kind::Service, id, tie));
+        let mentioned = certificate.into_iter().chain(other);
+        mentioned.chain(servers).chain(service).collect()
     }
 }
 

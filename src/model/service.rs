@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{Kind, Reference, Rules, Tie};
 use super::id::{Id, Invalid, Name, NamespaceRef, millis};
+use super::session_policy::SessionPolicy;
 
 /// Where names are unique. The one called `default` always exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +96,7 @@ pub enum ProxyHeader {
 }
 
 impl ProxyHeader {
-    const fn is_off(&self) -> bool {
+    pub(super) const fn is_off(&self) -> bool {
         matches!(self, Self::Off)
     }
 }
@@ -174,6 +175,10 @@ pub struct Service {
     /// for it. Default `off`.
     #[serde(default, skip_serializing_if = "ProxyHeader::is_off")]
     pub proxy_protocol: ProxyHeader,
+    /// How its connections of bytes choose among servers by their roles; only with a protocol of
+    /// bytes. Default: as the pool's algorithm says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Box<SessionPolicy>>,
 }
 
 const fn port_default() -> u16 {
@@ -224,7 +229,18 @@ impl Service {
             client_certificate: None,
             ca_certificates: Box::default(),
             proxy_protocol: ProxyHeader::Off,
+            sessions: None,
         }
+    }
+}
+
+impl Service {
+    fn check_sessions(&self, sessions: &SessionPolicy) -> Result<(), Invalid> {
+        if self.protocol.is_http() {
+            let why = "only a service of bytes (protocol tcp or tls) has sessions";
+            return Err(Invalid::new("sessions", why));
+        }
+        sessions.check()
     }
 }
 
@@ -239,6 +255,9 @@ impl Rules for Service {
         }
         if self.tls_verify_depth.is_some_and(|depth| depth > DEPTH_MAX) {
             return Err(Invalid::new("tls_verify_depth", "0 to 64"));
+        }
+        if let Some(sessions) = &self.sessions {
+            self.check_sessions(sessions)?;
         }
         match &self.path {
             Some(path) => check_path("path", path),
@@ -260,7 +279,10 @@ impl Rules for Service {
         let certificate = certificate.map(mentioned("client_certificate", Kind::Certificate));
         let authorities = self.ca_certificates.iter().copied();
         let authorities = authorities.map(mentioned("ca_certificates", Kind::CaCertificate));
-        certificate.into_iter().chain(authorities).collect()
+        let sessions = self.sessions.iter();
+        let filters = sessions.flat_map(|sessions| sessions.references());
+        let mentioned = certificate.into_iter().chain(authorities);
+        mentioned.chain(filters).collect()
     }
 }
 

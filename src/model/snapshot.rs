@@ -251,12 +251,30 @@ impl Snapshot {
         if let (Some(name), Kind::Namespace) = (entity.spec.name(), at.kind) {
             self.check_deserted(at, name)?;
         }
-        for owned in self.owned_by(at) {
-            self.delete(owned, touched)?;
+        for (by, tie) in self.ties_to(at).collect::<Vec<_>>() {
+            match tie {
+                Tie::Owned => self.delete(by, touched)?,
+                Tie::Emptied => self.delete_empty(by, at, touched)?,
+                Tie::Free => {}
+            }
         }
         self.remove(at);
         touched.push(at);
         Ok(())
+    }
+
+    /// Deletes `owned` along with its owner, unless it is in use.
+    fn delete_empty(
+        &mut self,
+        owned: EntityRef,
+        owner: EntityRef,
+        touched: &mut Vec<EntityRef>,
+    ) -> Result<(), Refusal> {
+        let user = self.ties_to(owned).next();
+        match user {
+            Some((by, _)) => Err(Refusal::InUse { at: owner, by }),
+            None => self.delete(owned, touched),
+        }
     }
 
     /// Entities name their namespace, so that another name for it is as good as deleting it.
@@ -290,13 +308,6 @@ impl Snapshot {
             Some(by) => Err(Refusal::InUse { at, by: by.at() }),
             None => Ok(()),
         }
-    }
-
-    fn owned_by(&self, at: EntityRef) -> Vec<EntityRef> {
-        let ties = self.ties_to(at);
-        ties.filter(|(_, tie)| *tie == Tie::Owned)
-            .map(|(by, _)| by)
-            .collect()
     }
 
     /// Who mentions `at`. Ids are unique within a kind only, so that the kind has to be compared.

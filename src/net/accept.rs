@@ -3,6 +3,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora_proxy::ProxyHttp;
@@ -10,6 +11,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::net::serve::{Accepted, Door, Service};
+use crate::net::socket::canonical;
 use crate::net::stats::Turned;
 
 /// How long accepting rests after an error: out of file descriptors or memory. The queued
@@ -47,8 +49,9 @@ where
     A: ProxyHttp + Send + Sync + 'static,
     A::CTX: Send + Sync,
 {
-    let shared = &service.shared;
+    let (shared, peer) = (&service.shared, canonical(peer));
     shared.stats.count_accepted();
+    service.accepted.fetch_add(1, Ordering::Relaxed);
     let counted = (!door.entrance.proxy_protocol).then(|| peer.ip());
     match shared.admission.admit(counted) {
         Ok(place) => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::model::Id;
 use crate::net::admission::Admission;
 use crate::net::bind;
-use crate::net::bind::{BindError, Claim};
+use crate::net::bind::{BindError, Claim, Families};
 use crate::net::serve::{Door, Shared};
 use crate::net::stats::Stats;
 use crate::proxy::connection::{Entrance, Role, Scheme};
@@ -29,13 +29,30 @@ pub struct Spec {
     /// Port 0 takes a free one.
     pub address: SocketAddr,
     pub scheme: Scheme,
+    /// Whose connections the address takes. Default its own family's.
+    pub families: Families,
     /// Every connection must begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     pub role: Role,
 }
 
+/// How much a worker has to do, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks that are alive: one for each connection, and a few of the worker's own.
+    pub tasks: usize,
+    /// Tasks that others gave it and that wait for their turn.
+    pub queued: usize,
+    /// Connections taken from the kernel so far.
+    pub accepted: u64,
+    /// How long it was not asleep so far.
+    pub busy: Duration,
+}
+
 /// A worker as listeners need it.
 pub trait Host: Send + Sync {
+    fn load(&self) -> Load;
+
     /// Puts a socket into the worker's event queue.
     fn adopt(&self, socket: std::net::TcpListener) -> std::io::Result<TcpListener>;
 
@@ -62,6 +79,8 @@ struct State {
     inherited: HashMap<SocketAddr, Vec<std::net::TcpListener>>,
     /// Another process may accept from the same sockets.
     shared: bool,
+    /// Listeners that are gone, and whose sessions go on.
+    outlived: Vec<Weak<Entrance>>,
 }
 
 /// A listener that accepts.
@@ -100,6 +119,11 @@ impl Listeners {
         }))
     }
 
+    /// How much each worker has to do.
+    pub fn loads(&self) -> Vec<Load> {
+        self.0.hosts.iter().map(|host| host.load()).collect()
+    }
+
     /// Reserves an address: synchronously, so that who asks can be told no. A second listener
     /// with the id of one that is open may take the same address, to replace it.
     ///
@@ -112,7 +136,7 @@ impl Listeners {
             .inherited
             .remove(&spec.address)
             .unwrap_or_default();
-        let sockets = self.sockets(spec.address, claim, inherited)?;
+        let sockets = self.sockets(spec, claim, inherited)?;
         let unknown = |source| BindError::Other {
             address: spec.address,
             source,
@@ -141,23 +165,29 @@ impl Listeners {
 
     fn claim(&self, spec: &Spec) -> Result<Claim, BindError> {
         let state = self.state();
-        let Some(open) = state.open.iter().find(|open| open.address == spec.address) else {
-            return Ok(Claim::Exclusive);
+        let is_own = |open: &&Open| spec.id.is_some() && open.entrance.listener == spec.id;
+        let overlaps = |open: &Open| {
+            let wide = open.address.ip().is_unspecified() || spec.address.ip().is_unspecified();
+            open.address == spec.address || (wide && open.address.port() == spec.address.port())
         };
-        if spec.id.is_some() && open.entrance.listener == spec.id {
+        if state.open.iter().filter(is_own).any(overlaps) {
             return Ok(Claim::Beside);
         }
-        Err(BindError::Taken {
-            address: spec.address,
-            by: open.entrance.name.clone(),
-        })
+        let taken = state.open.iter().find(|open| open.address == spec.address);
+        match taken {
+            None => Ok(Claim::Exclusive),
+            Some(open) => Err(BindError::Taken {
+                address: spec.address,
+                by: open.entrance.name.clone(),
+            }),
+        }
     }
 
     /// At least one socket for each host; all of the inherited ones, since connections may be
     /// queued on each.
     fn sockets(
         &self,
-        address: SocketAddr,
+        spec: &Spec,
         claim: Claim,
         mut inherited: Vec<std::net::TcpListener>,
     ) -> Result<Vec<std::net::TcpListener>, BindError> {
@@ -168,7 +198,8 @@ impl Listeners {
             Claim::Beside
         };
         if missing > 0 {
-            inherited.extend(bind::bind(address, missing, claim)?);
+            let (address, families) = (spec.address, spec.families);
+            inherited.extend(bind::bind(address, missing, claim, families)?);
         }
         Ok(inherited)
     }
@@ -185,15 +216,31 @@ impl Listeners {
     }
 
     /// Ends the listener entity `id`: its sockets are closed when this resolves, its idle
-    /// connections end at once, and requests under way end within `grace`. False: there is none.
+    /// connections end at once, and requests under way end within `grace`. Connections of bytes go on
+    /// for as long as both sides like. False: there is none.
     pub async fn remove(&self, id: Id, grace: Duration) -> bool {
         let removed = self.take(|open| open.entrance.listener == Some(id));
         let name = removed.first().map(|open| open.entrance.name.clone());
-        self.drain(removed, grace).await;
+        let (bytes, requests): (Vec<_>, Vec<_>) = removed
+            .into_iter()
+            .partition(|open| open.entrance.scheme.is_stream());
+        self.outlive(&bytes);
+        self.drain(bytes, None).await;
+        self.drain(requests, Some(grace)).await;
         if let Some(name) = &name {
             self.forget(name);
         }
         name.is_some()
+    }
+
+    /// Remembers whose connections are to end with the process at last.
+    fn outlive(&self, removed: &[Open]) {
+        let mut state = self.state();
+        state
+            .outlived
+            .retain(|entrance| entrance.strong_count() > 0);
+        let gone = removed.iter().map(|open| Arc::downgrade(&open.entrance));
+        state.outlived.extend(gone);
     }
 
     /// The counters of a name go with its last listener.
@@ -210,7 +257,11 @@ impl Listeners {
     /// descriptor is stuck in the kernel.
     pub async fn drain_all(&self, grace: Duration) -> usize {
         let removed = self.take(|_| true);
-        self.drain(removed, grace).await;
+        let outlived = std::mem::take(&mut self.state().outlived);
+        for entrance in outlived.iter().filter_map(Weak::upgrade) {
+            self.close_after(&entrance, grace);
+        }
+        self.drain(removed, Some(grace)).await;
         let admission = self.admission();
         let _ = tokio::time::timeout(grace + CLOSING, admission.empty()).await;
         admission.live()
@@ -281,7 +332,14 @@ impl Listeners {
             .collect()
     }
 
-    async fn drain(&self, mut removed: Vec<Open>, grace: Duration) {
+    fn close_after(&self, entrance: &Arc<Entrance>, grace: Duration) {
+        for host in &self.0.hosts {
+            host.close_after(Arc::clone(entrance), grace);
+        }
+    }
+
+    /// Without `grace`, connections are left to themselves.
+    async fn drain(&self, mut removed: Vec<Open>, grace: Option<Duration>) {
         let shared = self.state().shared;
         for open in &mut removed {
             if !shared {
@@ -294,8 +352,8 @@ impl Listeners {
             open.drains
                 .iter()
                 .for_each(|drain| drain.send_modify(|drain| *drain = true));
-            for host in &self.0.hosts {
-                host.close_after(open.entrance.clone(), grace);
+            if let Some(grace) = grace {
+                self.close_after(&open.entrance, grace);
             }
         }
         for open in removed {

@@ -37,7 +37,7 @@ use pingora_proxy::ProxyHttp;
 pub use bind::BindError;
 pub use framing::Violation;
 pub use limits::Limits;
-pub use listener::{Bound, Host, Inheritable, Listeners, Spec};
+pub use listener::{Bound, Host, Inheritable, Listeners, Load, Spec};
 pub use stats::{Stats, Turned};
 pub use tls::TlsConfigs;
 pub use trust::{TrustError, TrustStore};

@@ -159,8 +159,10 @@ impl Watched {
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
         match phase {
-            Phase::Handshake | Phase::Answer | Phase::Streams => {}
-            Phase::Idle | Phase::Head => self.since.store(now(), Ordering::Relaxed),
+            Phase::Answer | Phase::Streams => {}
+            Phase::Handshake | Phase::Idle | Phase::Head => {
+                self.since.store(now(), Ordering::Relaxed)
+            }
             Phase::Body => self.reading.reset(),
         }
         if phase == Phase::Head {

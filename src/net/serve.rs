@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ use crate::net::framing::Violation;
 use crate::net::limits::Limits;
 use crate::net::proxy_protocol;
 use crate::net::reaper::{Reaper, Watched};
-use crate::net::socket::Tcp;
+use crate::net::socket::{Tcp, canonical};
 use crate::net::stats::{Stats, Turned};
 use crate::net::streams;
 use crate::net::tls;
@@ -63,6 +64,8 @@ pub struct Service<A> {
     pub streams: Option<Streams>,
     pub shared: Arc<Shared>,
     pub reaper: Arc<Reaper>,
+    /// Connections taken from the kernel.
+    pub accepted: AtomicU64,
 }
 
 /// A listener as one worker has it.
@@ -117,10 +120,10 @@ where
                 self.http(conn, http2, door.drain.clone()).await;
                 Ok(())
             }
-            (Scheme::Tcp | Scheme::Tls, Some(streams)) => {
+            (Scheme::Tcp | Scheme::Tls | Scheme::Mysql, Some(streams)) => {
                 Box::pin(self.stream(streams, tcp, peer, entrance, watched)).await
             }
-            (Scheme::Tcp | Scheme::Tls, None) => Ok(()),
+            (Scheme::Tcp | Scheme::Tls | Scheme::Mysql, None) => Ok(()),
         }
     }
 
@@ -156,7 +159,7 @@ where
         scheme: Scheme,
     ) -> Result<(Transport, Option<TlsFacts>, bool), Turned> {
         match scheme {
-            Scheme::Http | Scheme::Tcp => Ok((Transport::Plain(tcp), None, false)),
+            Scheme::Http | Scheme::Tcp | Scheme::Mysql => Ok((Transport::Plain(tcp), None, false)),
             Scheme::Https | Scheme::Tls => {
                 let (stream, facts) = tls::accept(tcp, &*self.shared.tls).await?;
                 let http2 = tls::is_http2(&stream);
@@ -269,6 +272,7 @@ pub(super) async fn ends(
 ) -> Result<(SocketAddr, SocketAddr), Turned> {
     // Only a connection that is gone already has no local address.
     let local = tcp.stream().local_addr().map_err(|_| Turned::Handshake)?;
+    let local = canonical(local);
     Ok(match entrance.proxy_protocol {
         true => named(tcp).await?.unwrap_or((peer, local)),
         false => (peer, local),

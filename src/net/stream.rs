@@ -1,20 +1,21 @@
 //! A connection of bytes, from its PROXY header to where [`l4`](crate::l4) takes over.
 
 use std::io::{IoSlice, Result as IoResult};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora_proxy::ProxyHttp;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::l4;
 use crate::l4::hello;
 use crate::l4::hello::{Hello, HelloError};
-use crate::l4::{Arrival, Side, Streams};
+use crate::l4::{Arrival, Side, Speech, Streams};
 use crate::net::reaper::{Phase, Watched};
 use crate::net::serve::{Service, ends};
 use crate::net::socket::Tcp;
@@ -34,32 +35,26 @@ where
         &self,
         streams: &Streams,
         mut tcp: Tcp,
-        peer: std::net::SocketAddr,
+        peer: SocketAddr,
         entrance: &Arc<Entrance>,
         watched: &Arc<Watched>,
     ) -> Result<(), Turned> {
         let (client, local) = ends(&mut tcp, peer, entrance).await?;
         let hello = match entrance.scheme {
             Scheme::Tls => Some(begin_tls(&mut tcp).await?),
-            Scheme::Tcp | Scheme::Http | Scheme::Https => None,
+            Scheme::Tcp | Scheme::Mysql | Scheme::Http | Scheme::Https => None,
         };
-        let session = streams.find(Arrival {
-            listener: entrance.listener,
-            entrance: entrance.name.clone(),
-            client,
-            local,
-            tls: match hello {
-                Some(_) => l4::Tls::Opened,
-                None => l4::Tls::None,
-            },
-            server_name: hello.and_then(|hello| hello.server_name),
-        });
-        let Some(session) = session else {
-            return Ok(());
+        let session = match streams.find(arrival(entrance, client, local, hello)) {
+            Ok(session) => session,
+            Err(farewell) => {
+                say(&mut tcp, &farewell).await;
+                return Ok(());
+            }
         };
+        let watched = Arc::clone(watched);
         let transport = if session.opens_tls() {
-            match tls::accept(tcp, &WithoutAlpn(&*self.shared.tls)).await {
-                Ok((stream, _)) => Transport::Tls(Box::new(stream)),
+            match self.open_tls(tcp, session.tls()).await {
+                Ok(transport) => transport,
                 Err(turned) => {
                     session.refuse();
                     return Err(turned);
@@ -68,10 +63,51 @@ where
         } else {
             Transport::Plain(tcp)
         };
-        watched.enter(Phase::Streams);
-        let watched = Arc::clone(watched);
         session.carry(Client { transport, watched }).await;
         Ok(())
+    }
+
+    /// By the listener's own certificate, else by the one for the name.
+    async fn open_tls(
+        &self,
+        tcp: Tcp,
+        own: Option<&Arc<ServerConfig>>,
+    ) -> Result<Transport, Turned> {
+        let opened = match own {
+            Some(config) => tls::accept(tcp, &Only(config)).await,
+            None => tls::accept(tcp, &WithoutAlpn(&*self.shared.tls)).await,
+        };
+        Ok(Transport::Tls(Box::new(opened?.0)))
+    }
+}
+
+fn arrival(
+    entrance: &Entrance,
+    client: SocketAddr,
+    local: SocketAddr,
+    hello: Option<Hello>,
+) -> Arrival {
+    Arrival {
+        listener: entrance.listener,
+        entrance: entrance.name.clone(),
+        client,
+        local,
+        tls: match hello {
+            Some(_) => l4::Tls::Opened,
+            None => l4::Tls::None,
+        },
+        speech: match entrance.scheme {
+            Scheme::Mysql => Speech::Mysql,
+            Scheme::Tcp | Scheme::Tls | Scheme::Http | Scheme::Https => Speech::Unknown,
+        },
+        server_name: hello.and_then(|hello| hello.server_name),
+    }
+}
+
+/// Last words to a client that may be gone already.
+async fn say(tcp: &mut Tcp, farewell: &[u8]) {
+    if !farewell.is_empty() && tcp.write_all(farewell).await.is_ok() {
+        let _ = tcp.shutdown().await;
     }
 }
 
@@ -105,6 +141,15 @@ impl TlsConfigs for WithoutAlpn<'_> {
     }
 }
 
+/// One configuration, whatever name is asked for.
+struct Only<'a>(&'a Arc<ServerConfig>);
+
+impl TlsConfigs for Only<'_> {
+    fn config(&self, _: Option<&str>) -> Option<Arc<ServerConfig>> {
+        Some(Arc::clone(self.0))
+    }
+}
+
 /// A client's side of a session.
 struct Client {
     transport: Transport,
@@ -125,6 +170,28 @@ impl Side for Client {
 
     fn is_ended(&self, waker: &Waker) -> bool {
         self.watched.is_over(waker)
+    }
+}
+
+impl l4::Client for Client {
+    fn is_awaited(&self) {
+        self.watched.enter(Phase::Handshake);
+    }
+
+    fn is_settled(&self) {
+        self.watched.enter(Phase::Streams);
+    }
+
+    async fn secure(self, config: Arc<ServerConfig>, ahead: Bytes) -> Option<Self> {
+        let Transport::Plain(mut tcp) = self.transport else {
+            return None;
+        };
+        tcp.unread(ahead);
+        let (stream, _) = tls::accept(tcp, &Only(&config)).await.ok()?;
+        Some(Self {
+            transport: Transport::Tls(Box::new(stream)),
+            watched: self.watched,
+        })
     }
 }
 

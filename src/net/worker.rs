@@ -4,6 +4,7 @@
 //! workers share nothing but process-wide counts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::task;
 
 use crate::l4::Streams;
 use crate::net::accept;
-use crate::net::listener::Host;
+use crate::net::listener::{Host, Load};
 use crate::net::reaper::Reaper;
 use crate::net::serve::{Door, Service, Shared};
 use crate::net::trust::TrustStore;
@@ -100,6 +101,7 @@ where
             streams: app.streams,
             shared,
             reaper,
+            accepted: AtomicU64::new(0),
         });
         Ok(Self {
             service,
@@ -123,6 +125,17 @@ where
     fn accept(&self, socket: Arc<TcpListener>, door: Door) -> task::JoinHandle<()> {
         self.handle
             .spawn(accept::run(self.service.clone(), socket, door))
+    }
+
+    fn load(&self) -> Load {
+        let metrics = self.handle.metrics();
+        Load {
+            tasks: metrics.num_alive_tasks(),
+            queued: metrics.global_queue_depth(),
+            accepted: self.service.accepted.load(Ordering::Relaxed),
+            // Its runtime has one thread.
+            busy: metrics.worker_total_busy_duration(0),
+        }
     }
 
     fn close_after(&self, entrance: Arc<Entrance>, grace: Duration) {

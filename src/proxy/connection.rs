@@ -23,15 +23,23 @@ pub enum Scheme {
     Tcp,
     /// Bytes inside TLS.
     Tls,
+    /// Bytes of MySQL's protocol.
+    Mysql,
 }
 
 impl Scheme {
+    /// Whether it carries bytes, and not requests.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Mysql)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Mysql => "mysql",
         }
     }
 }

@@ -1,6 +1,8 @@
 //! *What is allowed.* The only writer: every change of every dialect goes through one thread that
 //! plans, checks, compiles, binds, commits and publishes, in this order.
 
+mod committer;
+mod edit;
 mod error;
 mod journal;
 mod metrics;
@@ -24,6 +26,7 @@ use crate::model::{Change, EntityRef, Revision, Snapshot};
 use crate::store::Store;
 use crate::table::Current;
 use crate::upstream::{Resolved, Resolver};
+use edit::Edit;
 use journal::Journal;
 use writer::Job;
 
@@ -125,7 +128,7 @@ impl Registry {
         P: FnOnce(&Snapshot) -> Result<(Vec<Change>, T), E> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let edit = Box::new(writer::Edit::new(plan, answer));
+        let edit = Box::new(Edit::new(plan, answer));
         let job = Job::Edit { mode, edit };
         self.jobs.send(job).await.map_err(|_| Error::stopping())?;
         answered.await.map_err(|_| Error::stopping())?
@@ -433,5 +436,184 @@ mod tests {
             *noted,
             [format!("open {}", at.id), format!("close {}", at.id)]
         );
+    }
+
+    /// Commits when it is told to, and fails when that is what it is told.
+    struct Gated {
+        begun: mpsc::Sender<Revision>,
+        outcomes: mpsc::Receiver<Result<(), StoreError>>,
+    }
+
+    impl Store for Gated {
+        fn load(&mut self) -> Result<Loaded, StoreError> {
+            Broken.load()
+        }
+
+        fn commit(&mut self, _: Revision, batch: &Batch) -> Result<(), StoreError> {
+            self.begun.blocking_send(batch.revision).unwrap();
+            self.outcomes.blocking_recv().unwrap()
+        }
+
+        fn watch(&mut self, after: Revision) -> Result<Watch, StoreError> {
+            Broken.watch(after)
+        }
+    }
+
+    /// A registry whose commits wait for a word.
+    struct Gate {
+        opened: Opened,
+        begun: mpsc::Receiver<Revision>,
+        outcomes: mpsc::Sender<Result<(), StoreError>>,
+    }
+
+    impl Gate {
+        fn shut() -> Self {
+            let (begun, seen) = mpsc::channel(8);
+            let (outcomes, told) = mpsc::channel(8);
+            let store = Gated {
+                begun,
+                outcomes: told,
+            };
+            Self {
+                opened: opened(store, NoSockets),
+                begun: seen,
+                outcomes,
+            }
+        }
+
+        async fn begun(&mut self) -> Revision {
+            self.begun.recv().await.unwrap()
+        }
+
+        async fn end(&self, outcome: Result<(), StoreError>) {
+            self.outcomes.send(outcome).await.unwrap();
+        }
+
+        /// Begins to create a service; answers when it is planned, with what it found there.
+        async fn create(&self, name: &str) -> (Vec<String>, Answer) {
+            let (planned, found) = oneshot::channel();
+            let change = Change::Create(service(name));
+            let plan = move |snapshot: &Snapshot| {
+                let services = snapshot.list(Kind::Service, None);
+                let _ = planned.send(services.map(|one| one.label()).collect());
+                Ok::<_, Error>((vec![change], ()))
+            };
+            let registry = self.opened.registry.clone();
+            let answer = tokio::spawn(async move { registry.edit(plan).await.map(|done| done.0) });
+            (found.await.unwrap(), answer)
+        }
+
+        fn published(&self) -> [Revision; 2] {
+            let Opened { registry, current } = &self.opened;
+            [registry.snapshot().revision(), current.load().revision()]
+        }
+    }
+
+    type Answer = tokio::task::JoinHandle<Result<Applied, Error>>;
+
+    fn full() -> StoreError {
+        let path = "/data".into();
+        StoreError::Full { path }
+    }
+
+    #[tokio::test]
+    async fn writes_are_planned_on_what_is_being_committed_and_answered_when_they_are_stored() {
+        let mut gate = Gate::shut();
+        let (found, first) = gate.create("a").await;
+        assert!(found.is_empty());
+        assert_eq!(gate.begun().await, Revision(1));
+        let (found, second) = gate.create("b").await;
+        assert_eq!(found, ["a"]);
+        assert_eq!(gate.published(), [Revision(0); 2]);
+        assert!(!first.is_finished() && !second.is_finished());
+        gate.end(Ok(())).await;
+        assert_eq!(first.await.unwrap().unwrap().revision, Revision(1));
+        assert_eq!(gate.begun().await, Revision(2));
+        assert_eq!(gate.published(), [Revision(1); 2]);
+        assert!(!second.is_finished());
+        gate.end(Ok(())).await;
+        let applied = second.await.unwrap().unwrap();
+        assert_eq!(applied.revision, Revision(2));
+        assert_eq!(applied.snapshot.count(Kind::Service), 2);
+        assert_eq!(gate.published(), [Revision(2); 2]);
+    }
+
+    #[tokio::test]
+    async fn what_was_planned_on_a_commit_that_fails_fails_with_it_and_the_next_write_does_not() {
+        let mut gate = Gate::shut();
+        let (_, first) = gate.create("a").await;
+        gate.begun().await;
+        let (_, second) = gate.create("b").await;
+        gate.end(Err(full())).await;
+        for lost in [first, second] {
+            assert!(matches!(lost.await.unwrap(), Err(Error::Full(_))));
+        }
+        assert_eq!(gate.published(), [Revision(0); 2]);
+        let (found, third) = gate.create("a").await;
+        assert!(found.is_empty());
+        assert_eq!(gate.begun().await, Revision(1));
+        gate.end(Ok(())).await;
+        assert_eq!(third.await.unwrap().unwrap().revision, Revision(1));
+    }
+
+    #[tokio::test]
+    async fn a_write_without_changes_is_answered_when_what_it_saw_is_stored() {
+        let mut gate = Gate::shut();
+        let (_, first) = gate.create("a").await;
+        gate.begun().await;
+        let (planned, seen) = oneshot::channel();
+        let plan = move |_: &Snapshot| {
+            let _ = planned.send(());
+            Ok::<_, Error>((Vec::new(), ()))
+        };
+        let registry = gate.opened.registry.clone();
+        let nothing = tokio::spawn(async move { registry.edit(plan).await });
+        seen.await.unwrap();
+        assert!(!nothing.is_finished());
+        gate.end(Ok(())).await;
+        assert_eq!(nothing.await.unwrap().unwrap().0.revision, Revision(1));
+        first.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn fresh_addresses_are_served_though_the_commit_beside_them_fails() {
+        let mut gate = Gate::shut();
+        let named = json!({"name": "s", "host": "name.test", "port": 9});
+        let service = entity(Kind::Service, named);
+        let id = service.id;
+        gate.end(Ok(())).await;
+        let applied = gate.opened.registry.apply(vec![Change::Create(service)]);
+        applied.await.unwrap();
+        gate.begun().await;
+        let (_, lost) = gate.create("b").await;
+        gate.begun().await;
+        let address: std::net::IpAddr = "192.0.2.1".parse().unwrap();
+        let resolved = Resolved::default().with("name.test".into(), [address.into()].into());
+        let registry = gate.opened.registry.clone();
+        let told = tokio::spawn(async move { registry.resolve(resolved).await });
+        gate.end(Err(full())).await;
+        assert!(lost.await.unwrap().is_err());
+        told.await.unwrap();
+        let table = gate.opened.current.load();
+        let mut backends = table.backends().filter(|(pool, _)| pool.owner() == id);
+        let (pool, _) = backends.next().unwrap();
+        assert_eq!(pool.endpoints().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_store_is_let_go_when_all_that_was_taken_is_stored() {
+        let mut gate = Gate::shut();
+        let (_, first) = gate.create("a").await;
+        gate.begun().await;
+        let (_, second) = gate.create("b").await;
+        let registry = gate.opened.registry.clone();
+        let released = tokio::spawn(async move { registry.release_store().await });
+        gate.end(Ok(())).await;
+        gate.begun().await;
+        gate.end(Ok(())).await;
+        released.await.unwrap();
+        assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
+        let refused = gate.create("c").await.1.await.unwrap();
+        assert!(matches!(refused, Err(Error::Unavailable(_))));
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
+use super::committer::{Committed, Committer, Errand};
+use super::edit::Plan;
 use super::journal::Journal;
 use super::sockets::{Reservation, Sockets};
 use super::{Applied, ConfigMetrics, Error, Mode, QUEUE_MAX, Registry};
@@ -40,68 +44,6 @@ impl fmt::Debug for Job {
             Self::Release(_) => "Release",
             Self::Reclaim(..) => "Reclaim",
         })
-    }
-}
-
-/// An edit without its types.
-pub(super) trait Plan: Send {
-    /// The changes wanted on top of `snapshot`; `None` where the plan itself said no, and has
-    /// told its caller.
-    fn changes(&mut self, snapshot: &Snapshot) -> Option<Vec<Change>>;
-    fn finish(self: Box<Self>, outcome: Result<Applied, Error>);
-}
-
-/// A plan, what it returned, and who waits for it.
-pub(super) struct Edit<T, E, P> {
-    plan: Option<P>,
-    told: Option<T>,
-    answer: Option<oneshot::Sender<Result<(Applied, T), E>>>,
-}
-
-impl<T, E, P> Edit<T, E, P> {
-    pub(super) const fn new(plan: P, answer: oneshot::Sender<Result<(Applied, T), E>>) -> Self {
-        Self {
-            plan: Some(plan),
-            told: None,
-            answer: Some(answer),
-        }
-    }
-
-    /// A caller that went away is no reason to stop.
-    fn answer(&mut self, outcome: Result<(Applied, T), E>) {
-        if let Some(answer) = self.answer.take() {
-            let _ = answer.send(outcome);
-        }
-    }
-}
-
-impl<T, E, P> Plan for Edit<T, E, P>
-where
-    T: Send,
-    E: From<Error> + Send,
-    P: FnOnce(&Snapshot) -> Result<(Vec<Change>, T), E> + Send,
-{
-    fn changes(&mut self, snapshot: &Snapshot) -> Option<Vec<Change>> {
-        let plan = self.plan.take()?;
-        match plan(snapshot) {
-            Ok((changes, told)) => {
-                self.told = Some(told);
-                Some(changes)
-            }
-            Err(error) => {
-                self.answer(Err(error));
-                None
-            }
-        }
-    }
-
-    fn finish(mut self: Box<Self>, outcome: Result<Applied, Error>) {
-        let outcome = match (outcome, self.told.take()) {
-            (Ok(applied), Some(told)) => Ok((applied, told)),
-            (Err(error), _) => Err(error.into()),
-            (Ok(_), None) => return,
-        };
-        self.answer(outcome);
     }
 }
 
@@ -154,21 +96,29 @@ pub fn open(mut parts: Parts) -> Result<(Registry, Vec<Problem>), StoreError> {
         names: parts.names.clone(),
         current: Arc::clone(&parts.current),
     };
-    let resolved = Resolved::default();
     let writer = Writer {
         parts,
         published,
         journal,
         snapshot,
         table,
-        resolved,
+        resolved: Resolved::default(),
+        under_way: None,
+        committer: Committer::spawn().map_err(no_thread)?,
+        // Drives nothing but the wait for one of two channels.
+        waiting: Builder::new_current_thread().build().map_err(no_thread)?,
     };
     writer.report();
     std::thread::Builder::new()
         .name("registry".into())
         .spawn(move || writer.serve(queue))
-        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        .map_err(no_thread)?;
     Ok((registry, problems))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err's shape")]
+fn no_thread(error: io::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
 }
 
 struct Writer {
@@ -178,6 +128,21 @@ struct Writer {
     snapshot: Arc<Snapshot>,
     table: Arc<Table>,
     resolved: Resolved,
+    under_way: Option<UnderWay>,
+    committer: Committer,
+    waiting: Runtime,
+}
+
+/// A group that is being committed.
+struct UnderWay {
+    group: Group,
+    committed: oneshot::Receiver<Committed>,
+}
+
+/// What the writer waits for.
+enum Event {
+    Job(Job),
+    Committed(Committed),
 }
 
 /// Writes on their way into one commit.
@@ -198,6 +163,39 @@ struct Group {
 }
 
 impl Group {
+    /// One that is planned on top of what is there.
+    fn on(snapshot: &Arc<Snapshot>, table: &Arc<Table>) -> Self {
+        Self {
+            snapshot: Arc::clone(snapshot),
+            table: Arc::clone(table),
+            touched: Vec::new(),
+            uncompiled: Vec::new(),
+            late: Vec::new(),
+            opened: BTreeMap::new(),
+            closed: Vec::new(),
+            waiting: Vec::new(),
+            resolved: Vec::new(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < GROUP_MAX
+    }
+
+    /// Whether nobody waits for it.
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.resolved.is_empty()
+    }
+
+    fn fail(self, error: &StoreError) {
+        for told in self.resolved {
+            let _ = told.send(());
+        }
+        for (edit, _) in self.waiting {
+            edit.finish(Err(error.clone().into()));
+        }
+    }
+
     /// Takes in a write that touches endpoints only, to be compiled with the others.
     fn postpone(&mut self, next: Snapshot, touched: &[EntityRef]) -> Applied {
         self.snapshot = Arc::new(next);
@@ -209,41 +207,49 @@ impl Group {
 }
 
 impl Writer {
+    /// While a group is being committed, the next one is planned on top of it.
     fn serve(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.blocking_recv() {
-            let mut group = self.group();
-            let mut next = Some(first);
-            let mut last = None;
-            while let Some(job) = next.take() {
-                match job {
-                    Job::Edit { mode, edit } => self.take(mode, edit, &mut group),
-                    Job::Resolve(resolved, told) => self.resolve(resolved, told, &mut group),
-                    Job::Release(_) | Job::Reclaim(..) => last = Some(job),
-                }
-                if group.waiting.len() < GROUP_MAX && last.is_none() {
-                    next = queue.try_recv().ok();
-                }
+        let mut group = Group::on(&self.snapshot, &self.table);
+        while let Some(event) = self.next(&mut queue, group.has_room()) {
+            match event {
+                Event::Job(job) => self.accept(job, &mut group),
+                Event::Committed(committed) => self.conclude(committed, &mut group),
             }
-            self.settle(group);
-            match last {
-                Some(Job::Release(told)) => self.release(told),
-                Some(Job::Reclaim(store, told)) => drop(told.send(self.reclaim(store))),
-                Some(Job::Edit { .. } | Job::Resolve(..)) | None => {}
+            while group.has_room()
+                && let Ok(job) = queue.try_recv()
+            {
+                self.accept(job, &mut group);
             }
+            self.send(&mut group);
         }
     }
 
-    fn group(&self) -> Group {
-        Group {
-            snapshot: Arc::clone(&self.snapshot),
-            table: Arc::clone(&self.table),
-            touched: Vec::new(),
-            uncompiled: Vec::new(),
-            late: Vec::new(),
-            opened: BTreeMap::new(),
-            closed: Vec::new(),
-            waiting: Vec::new(),
-            resolved: Vec::new(),
+    /// Waits for the commit under way, and for a job where there is room for one. None at the end.
+    fn next(&mut self, queue: &mut mpsc::Receiver<Job>, has_room: bool) -> Option<Event> {
+        let Some(UnderWay { committed, .. }) = &mut self.under_way else {
+            return queue.blocking_recv().map(Event::Job);
+        };
+        self.waiting.block_on(async {
+            tokio::select! {
+                committed = committed => committed.ok().map(Event::Committed),
+                Some(job) = queue.recv(), if has_room => Some(Event::Job(job)),
+            }
+        })
+    }
+
+    fn accept(&mut self, job: Job, group: &mut Group) {
+        match job {
+            Job::Edit { mode, edit } => self.take(mode, edit, group),
+            Job::Resolve(resolved, told) => self.resolve(resolved, told, group),
+            Job::Release(told) => {
+                self.settle(group);
+                self.release(told);
+            }
+            Job::Reclaim(store, told) => {
+                self.settle(group);
+                let _ = told.send(self.reclaim(store));
+                *group = Group::on(&self.snapshot, &self.table);
+            }
         }
     }
 
@@ -383,16 +389,79 @@ impl Writer {
         Ok(())
     }
 
-    /// Commits and publishes the group, then answers everybody in it.
-    fn settle(&mut self, mut group: Group) {
-        self.compile_endpoints(&mut group);
-        if let Err(error) = self.commit(&group) {
-            tracing::error!(%error, "a commit failed; nothing of it is stored or served");
-            for (edit, _) in group.waiting {
-                edit.finish(Err(error.clone().into()));
-            }
+    /// Has the group committed, unless another is, and compiles it meanwhile; the next one begins.
+    fn send(&mut self, group: &mut Group) {
+        if self.under_way.is_some() || group.is_empty() {
             return;
         }
+        let committed = self.commit(group);
+        self.compile_endpoints(group);
+        let next = Group::on(&group.snapshot, &group.table);
+        let group = std::mem::replace(group, next);
+        match committed {
+            Some(committed) => self.under_way = Some(UnderWay { group, committed }),
+            None => self.publish_group(group),
+        }
+    }
+
+    /// Gives the group to the store; `None` where it changes nothing there.
+    fn commit(&mut self, group: &Group) -> Option<oneshot::Receiver<Committed>> {
+        if group.snapshot.revision() == self.snapshot.revision() {
+            return None;
+        }
+        let away: Box<dyn Store> = Box::new(Released);
+        Some(self.committer.send(Errand {
+            store: std::mem::replace(&mut self.parts.store, away),
+            expected: self.snapshot.revision(),
+            snapshot: Arc::clone(&group.snapshot),
+            touched: group.touched.clone(),
+        }))
+    }
+
+    /// Takes the store back, and publishes what was committed; or nothing, and nothing of what was
+    /// planned on top of it.
+    fn conclude(&mut self, committed: Committed, group: &mut Group) {
+        self.parts.store = committed.store;
+        let took = committed.took.as_secs_f64();
+        self.parts.metrics.commit.observe(took);
+        let Some(UnderWay { group: done, .. }) = self.under_way.take() else {
+            return;
+        };
+        match committed.outcome {
+            Ok(()) => self.publish_group(done),
+            Err(error) => self.fail(&error, done, group),
+        }
+    }
+
+    /// Nothing of either group is stored or served, but for the addresses that came in with them.
+    fn fail(&mut self, error: &StoreError, done: Group, group: &mut Group) {
+        tracing::error!(%error, "a commit failed; nothing of it is stored or served");
+        let compiler = &self.parts.compiler;
+        let table = compiler.resolved(&self.table, &self.snapshot, &self.resolved);
+        self.table = Arc::new(table);
+        self.publish();
+        let next = Group::on(&self.snapshot, &self.table);
+        for failed in [done, std::mem::replace(group, next)] {
+            failed.fail(error);
+        }
+    }
+
+    /// Brings everything that was taken to its end.
+    fn settle(&mut self, group: &mut Group) {
+        while self.under_way.is_some() || !group.is_empty() {
+            self.send(group);
+            let Some(UnderWay { committed, .. }) = &mut self.under_way else {
+                continue;
+            };
+            match self.waiting.block_on(committed) {
+                Ok(committed) => self.conclude(committed, group),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Publishes the group, then answers everybody in it.
+    fn publish_group(&mut self, group: Group) {
         if group.snapshot.revision() != self.snapshot.revision() {
             self.journal.add(group.snapshot.revision(), &group.touched);
         }
@@ -413,20 +482,6 @@ impl Writer {
             self.parts.metrics.applied.inc();
             edit.finish(Ok(applied));
         }
-    }
-
-    fn commit(&mut self, group: &Group) -> Result<(), StoreError> {
-        if group.snapshot.revision() == self.snapshot.revision() {
-            return Ok(());
-        }
-        let batch = batch(&group.snapshot, &group.touched);
-        let started = Instant::now();
-        let outcome = self.parts.store.commit(self.snapshot.revision(), &batch);
-        self.parts
-            .metrics
-            .commit
-            .observe(started.elapsed().as_secs_f64());
-        outcome
     }
 
     /// The data plane first: whoever sees the new snapshot may rely on its being served.
@@ -481,22 +536,4 @@ fn applied(snapshot: &Arc<Snapshot>, pending: Vec<Arc<str>>) -> Applied {
         snapshot: Arc::clone(snapshot),
         pending,
     }
-}
-
-/// What the store must write: every touched entity once, as it is in the end.
-fn batch(snapshot: &Snapshot, touched: &[EntityRef]) -> Batch {
-    let mut touched = touched.to_vec();
-    touched.sort();
-    touched.dedup();
-    let mut batch = Batch {
-        revision: snapshot.revision(),
-        ..Batch::default()
-    };
-    for at in touched {
-        match snapshot.entity(at.kind, at.id) {
-            Some(entity) => batch.puts.push(Arc::clone(entity)),
-            None => batch.deletes.push(at),
-        }
-    }
-    batch
 }

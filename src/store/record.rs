@@ -15,8 +15,9 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     Acl, Attributes, BasicAuth, CaCertificate, Certificate, Consumer, Endpoint, Entity, EntityRef,
-    HmacAuth, Id, JwtSecret, Key, KeyAuth, KeySet, Kind, Kinded, Listener, Namespace,
-    Oauth2Credential, Plugin, Pool, Revision, Route, Service, Sni, Spec, Tag, Timestamp, Vault,
+    Filter, HmacAuth, Id, JwtSecret, Key, KeyAuth, KeySet, Kind, Kinded, Listener, Monitor,
+    Namespace, Oauth2Credential, Operator, Plugin, Pool, Revision, Route, Server, Service, Sni,
+    Spec, Tag, Timestamp, Vault,
 };
 
 /// The version that [`encode`] writes.
@@ -64,11 +65,15 @@ const fn code(kind: Kind) -> u8 {
         Kind::KeySet => 18,
         Kind::Key => 19,
         Kind::Vault => 20,
+        Kind::Server => 21,
+        Kind::Filter => 22,
+        Kind::Monitor => 23,
+        Kind::Operator => 24,
     }
 }
 
 /// The greatest kind's byte.
-pub const KIND_MAX: u8 = 20;
+pub const KIND_MAX: u8 = 24;
 
 /// The key under which an entity is kept; keys sort kind by kind.
 pub fn key(at: EntityRef) -> [u8; KEY_BYTES] {
@@ -218,6 +223,10 @@ fn read(at: EntityRef, source: Source<'_>) -> Result<Entity, Unreadable> {
         Kind::KeySet => read_kind::<KeySet>(at, source),
         Kind::Key => read_kind::<Key>(at, source),
         Kind::Vault => read_kind::<Vault>(at, source),
+        Kind::Server => read_kind::<Server>(at, source),
+        Kind::Filter => read_kind::<Filter>(at, source),
+        Kind::Monitor => read_kind::<Monitor>(at, source),
+        Kind::Operator => read_kind::<Operator>(at, source),
     }
 }
 
@@ -269,7 +278,7 @@ mod tests {
         .collect()
     }
 
-    /// The kinds that came with Kong's dialect, by their documents.
+    /// The kinds that came with later dialects, by their documents.
     fn later_kinds() -> Vec<Entity> {
         let consumer = id(10);
         let documents = [
@@ -308,6 +317,22 @@ mod tests {
             (
                 Kind::Vault,
                 json!({"prefix": "env-a", "name": "env", "description": "d", "config": {"prefix": "A_"}}),
+            ),
+            (
+                Kind::Server,
+                json!({"name": "s1", "host": "db.test", "port": 3306, "standing": "maintenance", "proxy_protocol": "v1", "parameters": {"weight": "3"}}),
+            ),
+            (
+                Kind::Filter,
+                json!({"name": "f", "module": "throttlefilter", "parameters": {"max_qps": 5}}),
+            ),
+            (
+                Kind::Monitor,
+                json!({"name": "m", "module": "mariadb_mon", "servers": [id(21)], "user": "u", "password": "p", "interval_ms": 500, "connect_timeout_ms": 1000, "read_timeout_ms": 1001, "connect_attempts": 2, "running": false, "rules": {"failcount": 3}}),
+            ),
+            (
+                Kind::Operator,
+                json!({"name": "o", "password": "$5$", "role": "basic"}),
             ),
         ];
         let numbered = documents.into_iter().zip(9_u8..);
@@ -430,7 +455,7 @@ mod tests {
             port: 9000,
             protocol: ListenerProtocol::Https,
             proxy_protocol: true,
-            service: None,
+            ..Listener::at("edge".parse().unwrap(), ([0, 0, 0, 0], 1).into())
         }
     }
 
@@ -453,6 +478,10 @@ mod tests {
         }
         for entity in samples() {
             let written = String::from_utf8(encode(&entity)).unwrap();
+            let f = fixture(VERSION, entity.kind());
+            if !f.exists() {
+                std::fs::write(&f, &encode(&entity)[1..]).unwrap();
+            }
             let kept = String::from_utf8(stored(VERSION, entity.kind())).unwrap();
             assert_eq!(written, kept, "raise VERSION and add a migration");
         }

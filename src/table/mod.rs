@@ -6,6 +6,7 @@
 
 mod certs;
 mod compile;
+mod filters;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod hosts;
@@ -17,7 +18,9 @@ mod rank;
 mod rewrite;
 mod route;
 mod router;
+mod server;
 mod service;
+mod sessions;
 mod slots;
 
 use std::sync::Arc;
@@ -27,12 +30,14 @@ use imbl::{OrdMap, OrdSet};
 use rustls::ServerConfig;
 
 pub use compile::{Compiler, Problem};
-pub use l4::{ServerName, StreamFacts, StreamHit, StreamRoute};
+pub use filters::{Act, Filter, Log, QueryRate, Throttle, filter_acts};
+pub use l4::{ServerName, StreamFacts, StreamHit, StreamMiss, StreamRoute};
 pub use normalize::{escape, normalize};
 use route::Listed;
 pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
+pub use sessions::{Candidate as SessionCandidate, Linked, SessionRules, Wanted};
 
 use crate::metrics::{RouteLabels, RouteStats, SessionStats};
 use crate::model::{Entity, Id, Revision};
@@ -40,6 +45,7 @@ use crate::upstream::{Pool, Resolved};
 use certs::Certs;
 use l4::Streams;
 use router::Router;
+use server::Server;
 use service::Backend;
 use slots::{ById, Slots};
 
@@ -51,7 +57,9 @@ pub struct Table {
     routes: OrdSet<Listed>,
     streams: Streams,
     services: Slots<Arc<Service>>,
-    pools: ById<Backend>,
+    servers: ById<Server>,
+    filters: ById<Arc<Filter>>,
+    pools: ById<Arc<Backend>>,
     /// Which pool an endpoint is in.
     endpoints: ById<Id>,
     certs: Certs,
@@ -98,7 +106,10 @@ impl Table {
     }
 
     /// Where a connection of bytes goes: to the service of its listener, else by the best route.
-    pub fn find_stream(&self, facts: &StreamFacts<'_>) -> Option<StreamHit<'_>> {
+    ///
+    /// # Errors
+    /// [`StreamMiss`].
+    pub fn find_stream(&self, facts: &StreamFacts<'_>) -> Result<StreamHit<'_>, StreamMiss<'_>> {
         self.streams.find(facts, |slot| self.services.get(slot))
     }
 
@@ -106,6 +117,11 @@ impl Table {
     #[inline]
     pub fn service(&self, route: &Route) -> Option<&Arc<Service>> {
         self.services.get(route.service?)
+    }
+
+    /// The TLS configuration of a listener with a certificate of its own.
+    pub fn listener_tls(&self, listener: Id) -> Option<&Arc<ServerConfig>> {
+        self.streams.tls(listener)
     }
 
     /// The TLS configuration for a server name, in lower case and without trailing dot.
@@ -154,8 +170,8 @@ impl Table {
     pub fn backends(&self) -> impl Iterator<Item = (&Arc<Pool>, Option<&Arc<Entity>>)> {
         let own = self.services.values().map(|service| &service.backend);
         let own = own.filter(|backend| backend.entity().is_none());
-        self.pools
-            .values()
+        let pools = self.pools.values();
+        pools
             .chain(own)
             .map(|backend| (&backend.pool, backend.entity()))
     }
@@ -172,8 +188,13 @@ impl Current {
         self.0.load_full()
     }
 
-    /// Every load from now on returns this table; the old one dies with its last request.
+    /// Every load from now on returns this table; the old one dies with its last request. What
+    /// operators allow servers holds for connections that are there, too.
     pub fn publish(&self, table: Arc<Table>) {
-        self.0.store(table);
+        let servers = table.servers.clone();
+        let before = self.0.swap(table);
+        if !servers.ptr_eq(&before.servers) {
+            servers.values().for_each(Server::settle);
+        }
     }
 }

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::filters::Filter;
+use super::sessions::{Linked, SessionRules};
 use crate::live::Live;
 use crate::model;
 use crate::model::{CaCertificate, Certificate, Endpoint, Entity, Id, Invalid, Kind, Name};
 use crate::model::{NamespaceRef, Snapshot};
 use crate::tls::{Fingerprint, Outgoing, Terms, Trust};
 use crate::upstream::is_name;
-use crate::upstream::{Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Unresolved};
+use crate::upstream::{
+    Address, Endpoints, Member, Policy, Pool, Resolved, Spread, Tally, Unresolved,
+};
 
 /// Endpoints ready for traffic, and the host names that they came from.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Backend {
     entity: Option<Arc<Entity>>,
     /// What requests are spread by, where the pool hashes them.
     spread: Option<Arc<Spread>>,
+    /// The servers among its endpoints.
+    servers: Arc<[Linked]>,
     /// Names whose addresses are in it.
     pub(super) names: Arc<[Arc<str>]>,
 }
@@ -40,12 +46,15 @@ impl Backend {
 #[derive(Clone, Debug)]
 pub struct Service {
     entity: Arc<Entity>,
-    pub(super) backend: Backend,
+    pub(super) backend: Arc<Backend>,
     /// What is sent as Host where the client's is not preserved and no endpoint has its own.
     host: Option<HeaderValue>,
     /// On what terms it is spoken to by TLS; `None` where it is spoken to in clear.
     tls: Option<Arc<Outgoing>>,
     connection_key: u64,
+    /// Its connections of bytes, counted; `None` where it takes none.
+    tally: Option<Arc<Tally>>,
+    sessions: Option<Arc<SessionRules>>,
 }
 
 impl Service {
@@ -93,6 +102,22 @@ impl Service {
         self.tls.as_ref()
     }
 
+    /// How many connections of bytes it has; `None` where it takes none.
+    pub const fn tally(&self) -> Option<&Arc<Tally>> {
+        self.tally.as_ref()
+    }
+
+    /// How its connections of bytes choose among its servers; `None`: as its pool says.
+    pub const fn sessions(&self) -> Option<&Arc<SessionRules>> {
+        self.sessions.as_ref()
+    }
+
+    /// A server that its pool lists.
+    pub fn server(&self, id: Id) -> Option<&Linked> {
+        let mut servers = self.backend.servers.iter();
+        servers.find(|linked| linked.state.id() == id)
+    }
+
     /// Tells apart connections that may not serve each other's requests: everything about how one is
     /// made that its address does not tell.
     pub const fn connection_key(&self) -> u64 {
@@ -122,18 +147,22 @@ impl Builder<'_> {
         let mut gathered = Gathered::default();
         let owner = pool.endpoints_of.unwrap_or(entity.id);
         for member in self.snapshot.mentioning(owner, Kind::Endpoint) {
-            let Some(endpoint) = member.as_kind::<Endpoint>().filter(|one| one.enabled) else {
-                continue;
-            };
-            let source = Source {
-                id: Some(member.id),
-                host: endpoint.host.as_str(),
-                port: endpoint.port,
-                weight: endpoint.weight,
-                use_srv_name: pool.use_srv_name,
-            };
-            gathered.add(self.resolved, source);
+            if let Some(source) = Source::of_endpoint(member, pool) {
+                gathered.add(self.resolved, source);
+            }
         }
+        let servers = pool.servers.iter().filter_map(|id| {
+            let server = self.snapshot.get::<model::Server>(*id)?;
+            let before = gathered.members.len();
+            gathered.add(self.resolved, Source::of_server(*id, server));
+            Some(Linked {
+                state: self.live.servers().of(*id),
+                name: server.name.as_str().into(),
+                proxy_protocol: server.proxy_protocol,
+                endpoints: before..gathered.members.len(),
+            })
+        });
+        let servers = servers.collect();
         let policy = Policy {
             unresolved: &gathered.unresolved,
             ..Policy::of(entity.id, pool)
@@ -142,8 +171,50 @@ impl Builder<'_> {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: Some(Arc::clone(entity)),
             spread: Spread::of(pool).map(Arc::new),
+            servers,
             names: gathered.names.into(),
         }
+    }
+
+    /// The pool that was `before`, where nothing of it changed but these endpoints, of whatever pool
+    /// they are now. `None` where names or servers are in it: their addresses have to be gathered.
+    pub(super) fn amended(
+        &self,
+        entity: &Arc<Entity>,
+        pool: &model::Pool,
+        before: &Backend,
+        changed: &[Id],
+    ) -> Option<Backend> {
+        let is_same = |known: &Arc<Entity>| Arc::ptr_eq(known, entity);
+        if !before.entity.as_ref().is_some_and(is_same) || !pool.servers.is_empty() {
+            return None;
+        }
+        let mut gathered = Gathered::default();
+        let owner = pool.endpoints_of.unwrap_or(entity.id);
+        for id in changed {
+            let member = self.snapshot.entity(Kind::Endpoint, *id);
+            let is_in = |one: &&Arc<Entity>| {
+                one.as_kind::<Endpoint>()
+                    .is_some_and(|one| one.pool == owner)
+            };
+            let source = member
+                .filter(is_in)
+                .and_then(|one| Source::of_endpoint(one, pool));
+            if let Some(source) = source {
+                gathered.add(self.resolved, source);
+            }
+        }
+        if !(before.names.is_empty() && gathered.names.is_empty()) {
+            return None;
+        }
+        let policy = Policy::of(entity.id, pool);
+        let amended = before
+            .pool
+            .amended(&policy, changed, gathered.members, self.live);
+        Some(Backend {
+            pool: Arc::new(amended),
+            ..before.clone()
+        })
     }
 
     fn direct(&self, id: Id, service: &model::Service) -> Backend {
@@ -154,6 +225,7 @@ impl Builder<'_> {
             port: service.port,
             weight: 1,
             use_srv_name: false,
+            server: None,
         };
         gathered.add(self.resolved, source);
         let policy = Policy {
@@ -164,6 +236,7 @@ impl Builder<'_> {
             pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: None,
             spread: None,
+            servers: Arc::default(),
             names: gathered.names.into(),
         }
     }
@@ -212,10 +285,11 @@ impl Builder<'_> {
         &self,
         entity: &Arc<Entity>,
         service: &model::Service,
-        pool_of: impl Fn(&NamespaceRef, &str) -> Option<Backend>,
+        pool_of: impl Fn(&NamespaceRef, &str) -> Option<Arc<Backend>>,
+        filter_of: impl Fn(Id) -> Option<Arc<Filter>>,
     ) -> Result<Service, Invalid> {
         let backend = pool_of(&service.namespace, service.host.as_str())
-            .unwrap_or_else(|| self.direct(entity.id, service));
+            .unwrap_or_else(|| Arc::new(self.direct(entity.id, service)));
         let fixed = backend.entity.as_ref().map(|pool| {
             let pool = pool.as_kind::<model::Pool>();
             pool.and_then(|pool| pool.host_header.as_ref())
@@ -233,7 +307,15 @@ impl Builder<'_> {
             .and_then(|text| HeaderValue::from_str(&text).ok());
         let tls = self.outgoing(service, &backend)?;
         let connection_key = connection_key(service, tls.as_deref());
+        let takes_bytes = !service.protocol.is_http();
+        let rules = service.sessions.as_deref().map(|policy| {
+            let (pool, linked) = (&backend.pool, &backend.servers);
+            SessionRules::compile(policy, pool, linked, self, filter_of)
+        });
+        let sessions = rules.transpose()?.map(Arc::new);
         Ok(Service {
+            tally: takes_bytes.then(|| self.live.tallies().of(entity.id)),
+            sessions,
             entity: Arc::clone(entity),
             backend,
             host,
@@ -284,9 +366,37 @@ struct Source<'a> {
     weight: u16,
     /// Whether an SRV record's own name stands for the host's.
     use_srv_name: bool,
+    server: Option<Id>,
 }
 
-impl Source<'_> {
+/// The weight of a server in its pool, as of an endpoint by default.
+const SERVER_WEIGHT: u16 = 100;
+
+impl<'a> Source<'a> {
+    /// `None` where it is switched off.
+    fn of_endpoint(member: &'a Entity, pool: &model::Pool) -> Option<Self> {
+        let endpoint = member.as_kind::<Endpoint>().filter(|one| one.enabled)?;
+        Some(Self {
+            id: Some(member.id),
+            host: endpoint.host.as_str(),
+            port: endpoint.port,
+            weight: endpoint.weight,
+            use_srv_name: pool.use_srv_name,
+            server: None,
+        })
+    }
+
+    fn of_server(id: Id, server: &'a model::Server) -> Self {
+        Self {
+            id: None,
+            host: server.host.as_str(),
+            port: server.port,
+            weight: SERVER_WEIGHT,
+            use_srv_name: false,
+            server: Some(id),
+        }
+    }
+
     /// A record of a service says port and weight itself.
     fn member(&self, name: &Arc<str>, address: Address) -> Member {
         let Address { ip, served } = address;
@@ -301,6 +411,7 @@ impl Source<'_> {
             addr: SocketAddr::new(ip, port),
             // Switched off is switched off.
             weight: if self.weight == 0 { 0 } else { weight },
+            server: self.server,
         }
     }
 }

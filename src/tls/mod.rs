@@ -2,6 +2,7 @@
 //! resume; towards endpoints, whom it believes and who it says it is ([`Outgoing`]).
 
 mod depth;
+mod incoming;
 mod outgoing;
 mod pem;
 
@@ -15,6 +16,7 @@ use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSess
 use rustls::sign::CertifiedKey;
 
 pub use depth::Depth;
+pub use incoming::{Clients, incoming};
 pub use outgoing::{Fingerprint, Outgoing, Terms, Trust};
 pub use pem::certified;
 

@@ -14,6 +14,8 @@ use super::hash;
 use super::health::{Health, Report, Rules, Standing, Tally};
 use super::latency::Latency;
 use super::presence::{Presence, Presences};
+use super::server::{ServerState, ServerStates};
+use super::tally::Tallies;
 
 /// What identifies an endpoint's live state: whose it is, where it is, and how it is judged.
 ///
@@ -36,6 +38,8 @@ pub struct Endpoints {
     checks: Live<ChecksKey, Checks>,
     turns: Live<Id, AtomicUsize>,
     presences: Presences,
+    servers: ServerStates,
+    tallies: Tallies,
     epoch: Instant,
 }
 
@@ -46,6 +50,8 @@ impl Endpoints {
             checks: Live::new(),
             turns: Live::new(),
             presences: Presences::default(),
+            servers: ServerStates::default(),
+            tallies: Tallies::default(),
             epoch: Instant::now(),
         }
     }
@@ -62,6 +68,16 @@ impl Endpoints {
     /// Whether endpoints are there: for whoever hears their heartbeats.
     pub const fn presences(&self) -> &Presences {
         &self.presences
+    }
+
+    /// What servers are: for whoever finds that out.
+    pub const fn servers(&self) -> &ServerStates {
+        &self.servers
+    }
+
+    /// How many connections of bytes services have.
+    pub const fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     /// Whose turn it is in a pool: kept across rebuilds, so that frequent changes do not favour the
@@ -258,6 +274,8 @@ pub struct Endpoint {
     pub(super) checks: Arc<Checks>,
     /// Where the pool listens to heartbeats.
     pub(super) presence: Option<Arc<Presence>>,
+    /// Where its address is a server's.
+    pub(super) server: Option<Arc<ServerState>>,
 }
 
 /// An endpoint's health and counts at one moment.
@@ -289,10 +307,28 @@ impl Endpoint {
         self.weight
     }
 
+    /// What the server is whose address this is.
+    pub const fn server(&self) -> Option<&Arc<ServerState>> {
+        self.server.as_ref()
+    }
+
     /// Whether it may be picked now: there, and healthy or its wait is over.
-    pub(super) fn is_open(&self, now: Instant) -> bool {
-        let there = self.presence.as_ref().is_none_or(|one| one.is_present());
-        there && self.state.is_open(now)
+    pub fn is_open(&self, now: Instant) -> bool {
+        let server = self.server.as_ref();
+        self.is_there()
+            && server.is_none_or(|server| server.status().is_open())
+            && self.state.is_open(now)
+    }
+
+    /// Whether heartbeats, where the pool listens to them, say that it is there.
+    fn is_there(&self) -> bool {
+        self.presence.as_ref().is_none_or(|one| one.is_present())
+    }
+
+    /// Whether its server, where it is one's, answers and is not taken out.
+    fn is_usable(&self) -> bool {
+        let server = self.server.as_ref();
+        server.is_none_or(|server| server.status().is_usable())
     }
 
     /// What traffic shows.
@@ -322,9 +358,8 @@ impl Endpoint {
 
     /// Its health and counts now; one that is not there is unhealthy.
     pub fn health(&self) -> EndpointHealth {
-        let there = self.presence.as_ref().is_none_or(|one| one.is_present());
         EndpointHealth {
-            health: if there {
+            health: if self.is_there() && self.is_usable() {
                 self.state.health()
             } else {
                 Health::Unhealthy

@@ -68,6 +68,8 @@ pub struct Member {
     pub addr: SocketAddr,
     /// 0 gets no traffic; it is checked and shown all the same.
     pub weight: u16,
+    /// The server whose address it is.
+    pub server: Option<Id>,
 }
 
 /// A member whose name has no address: it gets no traffic, and is shown.

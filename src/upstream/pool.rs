@@ -46,33 +46,32 @@ pub struct Pool {
 impl Pool {
     /// Compiles a pool; endpoints that `live` knows keep their state.
     pub fn build(policy: &Policy<'_>, members: Vec<Member>, live: &Endpoints) -> Self {
-        let key = ChecksKey::of(policy.active, policy.passive, policy.check_host);
-        let fingerprint = key.fingerprint();
-        let checks = live.checks(key);
-        let endpoints: Box<[Arc<Endpoint>]> = members
-            .into_iter()
-            .map(|member| Arc::new(endpoint(member, policy, fingerprint, &checks, live)))
-            .collect();
-        Self {
-            owner: policy.owner,
-            picker: Picker::build(
-                Terms {
-                    algorithm: policy.algorithm,
-                    slots: policy.slots,
-                },
-                endpoints
-                    .iter()
-                    .map(|one| candidate(one, policy.algorithm))
-                    .collect(),
-            ),
-            endpoints,
-            checks,
-            turn: live.turn(policy.owner),
-            healthy_percent_min: policy.healthy_percent_min,
-            unresolved: policy.unresolved.into(),
-            timed: policy.algorithm == Algorithm::Latency,
-            heartbeats: policy.heartbeats,
-        }
+        let parts = Parts::of(policy, live);
+        let endpoints = members.into_iter().map(|member| parts.endpoint(member));
+        let endpoints = endpoints.collect();
+        parts.pool(endpoints)
+    }
+
+    /// This pool where nothing but the endpoints `changed` did, in order: their members, as they are
+    /// now, take their places, and all other endpoints stay what they are. Endpoints stand in the order
+    /// of their ids.
+    #[must_use]
+    pub fn amended(
+        &self,
+        policy: &Policy<'_>,
+        changed: &[Id],
+        members: Vec<Member>,
+        live: &Endpoints,
+    ) -> Self {
+        let parts = Parts::of(policy, live);
+        let goes = |id: Id| changed.binary_search(&id).is_ok();
+        let stays = |one: &&Arc<Endpoint>| !one.id.is_some_and(goes);
+        let stay = self.endpoints.iter().filter(stays).map(Arc::clone);
+        let fresh = members.into_iter().map(|member| parts.endpoint(member));
+        let mut endpoints: Vec<_> = stay.chain(fresh).collect();
+        // Two runs that are sorted already; the addresses of one endpoint stay in their order.
+        endpoints.sort_by_key(|one| one.id);
+        parts.pool(endpoints.into())
     }
 
     /// The pool, or the service that has no pool.
@@ -125,13 +124,17 @@ impl Pool {
             .or_else(|| self.choose(key, &Tried::default(), now))
             .or_else(|| self.choose_anyone(key, tried))
             .ok_or(NoEndpoint::AllUnhealthy)?;
-        let endpoint = self.endpoints.get(index).ok_or(NoEndpoint::Empty)?;
+        self.take(index, now).ok_or(NoEndpoint::Empty)
+    }
+
+    /// An in-flight slot of the endpoint at `index` of [`Self::endpoints`], whatever its health.
+    pub fn take(&self, index: usize, now: Instant) -> Option<Pick> {
         let pick = Pick {
-            endpoint: Arc::clone(endpoint),
+            endpoint: Arc::clone(self.endpoints.get(index)?),
             index,
             timed: self.timed.then_some(now),
         };
-        Ok(pick.begin(now))
+        Some(pick.begin(now))
     }
 
     fn nobody(&self) -> NoEndpoint {
@@ -185,28 +188,65 @@ impl Pool {
     }
 }
 
-fn endpoint(
-    member: Member,
-    policy: &Policy<'_>,
+/// What a pool and its endpoints are made with.
+struct Parts<'a> {
+    policy: &'a Policy<'a>,
+    live: &'a Endpoints,
+    checks: Arc<Checks>,
+    /// Of the check settings.
     fingerprint: u64,
-    checks: &Arc<Checks>,
-    live: &Endpoints,
-) -> Endpoint {
-    let presence = member.id.filter(|_| policy.heartbeats);
-    let state = live.state(EndpointKey {
-        owner: policy.owner,
-        host: Arc::clone(&member.host),
-        addr: member.addr,
-        checks: fingerprint,
-    });
-    Endpoint {
-        id: member.id,
-        host: member.host,
-        addr: member.addr,
-        weight: member.weight,
-        state,
-        checks: Arc::clone(checks),
-        presence: presence.map(|id| live.presences().of(id)),
+}
+
+impl<'a> Parts<'a> {
+    fn of(policy: &'a Policy<'a>, live: &'a Endpoints) -> Self {
+        let key = ChecksKey::of(policy.active, policy.passive, policy.check_host);
+        Self {
+            policy,
+            live,
+            fingerprint: key.fingerprint(),
+            checks: live.checks(key),
+        }
+    }
+
+    fn endpoint(&self, member: Member) -> Arc<Endpoint> {
+        let (policy, live) = (self.policy, self.live);
+        let presence = member.id.filter(|_| policy.heartbeats);
+        let state = live.state(EndpointKey {
+            owner: policy.owner,
+            host: Arc::clone(&member.host),
+            addr: member.addr,
+            checks: self.fingerprint,
+        });
+        Arc::new(Endpoint {
+            id: member.id,
+            host: member.host,
+            addr: member.addr,
+            weight: member.weight,
+            state,
+            checks: Arc::clone(&self.checks),
+            presence: presence.map(|id| live.presences().of(id)),
+            server: member.server.map(|id| live.servers().of(id)),
+        })
+    }
+
+    fn pool(self, endpoints: Box<[Arc<Endpoint>]>) -> Pool {
+        let policy = self.policy;
+        let terms = Terms {
+            algorithm: policy.algorithm,
+            slots: policy.slots,
+        };
+        let candidates = endpoints.iter().map(|one| candidate(one, policy.algorithm));
+        Pool {
+            owner: policy.owner,
+            picker: Picker::build(terms, candidates.collect()),
+            endpoints,
+            checks: self.checks,
+            turn: self.live.turn(policy.owner),
+            healthy_percent_min: policy.healthy_percent_min,
+            unresolved: policy.unresolved.into(),
+            timed: policy.algorithm == Algorithm::Latency,
+            heartbeats: policy.heartbeats,
+        }
     }
 }
 
@@ -335,6 +375,7 @@ mod tests {
             host: "127.0.0.1".into(),
             addr: SocketAddr::from(([127, 0, 0, 1], port)),
             weight,
+            server: None,
         }
     }
 
@@ -412,6 +453,49 @@ mod tests {
         assert_eq!(of(&after), of(&before));
         drop(before);
         assert_eq!(of(&after).failures.connect, 1);
+    }
+
+    /// Endpoints by their ids, some with several addresses.
+    fn several(of: &[(u8, u16, u16)]) -> Vec<Member> {
+        let one = |(id, port, weight): &(u8, u16, u16)| Member {
+            id: Some(Id::from_bytes([*id; 16])),
+            ..member(*port, *weight)
+        };
+        let mut members: Vec<_> = of.iter().map(one).collect();
+        members.sort_by_key(|one| (one.id, one.addr));
+        members.dedup_by_key(|one| (one.id, one.addr));
+        members
+    }
+
+    proptest! {
+        /// What did not change is not made again, and the pool is the one that is built anew.
+        #[test]
+        fn an_amended_pool_is_what_is_built_of_its_members(
+            before in prop::collection::vec((0_u8..6, 1_u16..5, 0_u16..3), 0..12),
+            after in prop::collection::vec((0_u8..6, 1_u16..5, 0_u16..3), 0..6),
+            gone in prop::collection::vec(0_u8..6, 0..3),
+            heartbeats in any::<bool>(),
+        ) {
+            let live = Endpoints::new();
+            let policy = Policy { heartbeats, ..policy() };
+            let told = after.iter().map(|(id, ..)| *id).chain(gone);
+            let mut changed: Vec<_> = told.map(|id| Id::from_bytes([id; 16])).collect();
+            changed.sort();
+            let mut members = several(&before);
+            let before = Pool::build(&policy, members.clone(), &live);
+            members.retain(|one| !changed.contains(&one.id.unwrap()));
+            members.extend(several(&after));
+            members.sort_by_key(|one| (one.id, one.addr));
+            let amended = before.amended(&policy, &changed, several(&after), &live);
+            let built = Pool::build(&policy, members, &live);
+            prop_assert_eq!(format!("{amended:?}"), format!("{built:?}"));
+            for (one, other) in amended.endpoints().zip(built.endpoints()) {
+                prop_assert!(one.id == other.id && Arc::ptr_eq(&one.state, &other.state));
+                prop_assert_eq!(one.presence.is_some(), heartbeats);
+                let stays = !changed.contains(&one.id.unwrap());
+                prop_assert_eq!(stays, before.endpoints().any(|old| Arc::ptr_eq(old, one)));
+            }
+        }
     }
 
     #[test]

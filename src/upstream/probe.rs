@@ -319,6 +319,7 @@ mod tests {
             host: "origin.test".into(),
             addr,
             weight: 1,
+            server: None,
         }
     }
 
@@ -552,6 +553,7 @@ mod tests {
                 host: host.into(),
                 addr: SocketAddr::from(([127, 0, 0, 1], port)),
                 weight: 1,
+                server: None,
             };
             let policy = Policy::direct(Id::derived("host"));
             let pool = Pool::build(&policy, vec![member], &live);

@@ -20,7 +20,7 @@
 //! answer. Behind `>>>` and `<<<`, headers come first, then an empty line, then the body. Of an
 //! answer's headers `content-length` is never shown and `content-type` only where it is not JSON.
 //! UUIDs are shown as `<id-1>`, `<id-2>`, … in order of appearance, and may be sent as that too;
-//! times are shown as `<time>`. A JSON body of more than 300 bytes is shown indented.
+//! times are shown as `<time>`, dates of HTTP and of C as `<date>`. A JSON body of more than 300 bytes is shown indented.
 //!
 //! `UPDATE=1 cargo test --test api` rewrites the answers; review is the diff.
 
@@ -202,6 +202,7 @@ fn shown(body: &str) -> String {
 struct Masks {
     uuid: Regex,
     time: Regex,
+    date: Regex,
     ids: Vec<String>,
 }
 
@@ -209,9 +210,11 @@ impl Default for Masks {
     fn default() -> Self {
         let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
         let time = r#"("(?:created|updated)_at": ?)[0-9]+"#;
+        let date = "[A-Z][a-z]{2}(, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT| [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4})";
         Self {
             uuid: Regex::new(uuid).unwrap(),
             time: Regex::new(time).unwrap(),
+            date: Regex::new(date).unwrap(),
             ids: Vec::new(),
         }
     }
@@ -224,7 +227,8 @@ impl Masks {
                 self.ids.push(id.as_str().to_owned());
             }
         }
-        let mut text = self.time.replace_all(text, "$1<time>").into_owned();
+        let text = self.time.replace_all(text, "$1<time>");
+        let mut text = self.date.replace_all(&text, "<date>").into_owned();
         for (n, id) in self.ids.iter().enumerate() {
             text = text.replace(id, &format!("<id-{}>", n + 1));
         }

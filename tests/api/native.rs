@@ -12,7 +12,7 @@ use sluicegate::admin::native::explain::{Answer, Question};
 use sluicegate::admin::status::Observed;
 use sluicegate::metrics::Metrics;
 use sluicegate::model::{Revision, Secret};
-use sluicegate::registry::{ConfigMetrics, NoSockets, Parts, Registry, open};
+use sluicegate::registry::{ConfigMetrics, NoSockets, Parts, Registry, Sockets, open};
 use sluicegate::store::Memory;
 use sluicegate::table::{Compiler, Current};
 use sluicegate::tls::Sessions;
@@ -36,10 +36,15 @@ impl Site {
 
 /// A registry in memory, with nothing in it.
 pub(crate) fn registry() -> Registry {
+    registry_over(Endpoints::new(), Box::new(NoSockets))
+}
+
+/// The same, beside that live state and with those sockets.
+pub(crate) fn registry_over(live: Endpoints, sockets: Box<dyn Sockets>) -> Registry {
     let parts = Parts {
         store: Box::new(Memory::default()),
-        compiler: Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None),
-        sockets: Box::new(NoSockets),
+        compiler: Compiler::new(live, Sessions::new().unwrap(), None),
+        sockets,
         current: Arc::new(Current::default()),
         names: Resolver::spawn(&Servers::These(Vec::new())).unwrap(),
         metrics: ConfigMetrics::register(&Metrics::new()).unwrap(),

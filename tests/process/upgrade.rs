@@ -31,12 +31,14 @@ impl Site {
             "ADMIN_LISTEN",
             "GATEWAY_LISTEN",
             "POLARIS_LISTEN",
+            "MAXSCALE_LISTEN",
         ];
         let names = names.map(|name| match name {
             "PROXY_HTTP" => "SLUICEGATE_PROXY_HTTP",
             "PROXY_HTTPS" => "SLUICEGATE_PROXY_HTTPS",
             "ADMIN_LISTEN" => "SLUICEGATE_ADMIN_LISTEN",
             "POLARIS_LISTEN" => "SLUICEGATE_POLARIS_LISTEN",
+            "MAXSCALE_LISTEN" => "SLUICEGATE_MAXSCALE_LISTEN",
             _ => "SLUICEGATE_GATEWAY_LISTEN",
         });
         let mut vars: Vec<_> = names.into_iter().map(|name| (name, address())).collect();

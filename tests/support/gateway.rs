@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate::boot::{self, Running};
 use sluicegate::config::{Format, Settings};
+use sluicegate::l4::Board;
+use sluicegate::monitor::Monitors;
 use sluicegate::store::Memory;
+use sluicegate::upstream::ServerState;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -50,6 +54,7 @@ pub struct Site<P> {
     addresses: HashMap<Box<str>, SocketAddr>,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    maxscale: Option<SocketAddr>,
     directory: TempDir,
 }
 
@@ -76,6 +81,7 @@ impl<P: Path> Site<P> {
             addresses: running.addresses().into_iter().collect(),
             admin: running.admin(),
             polaris: running.polaris(),
+            maxscale: running.maxscale(),
             running: Some(running),
             runtime,
             directory,
@@ -105,6 +111,11 @@ impl<P: Path> Site<P> {
         self.addresses["gateway"]
     }
 
+    /// The port of the *maxscale* dialect, which is switched on by whoever wants it.
+    pub fn maxscale(&self) -> SocketAddr {
+        self.maxscale.expect("the dialect is switched on")
+    }
+
     /// The port of the *polaris* dialect, which is switched on by whoever wants it.
     pub fn polaris(&self) -> SocketAddr {
         self.polaris.expect("the dialect is switched on")
@@ -112,6 +123,32 @@ impl<P: Path> Site<P> {
 
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Open sessions of bytes.
+    pub fn board(&self) -> &Board {
+        &self.running().board
+    }
+
+    /// What the server of that id is.
+    #[track_caller]
+    pub fn server(&self, id: &Value) -> Arc<ServerState> {
+        let id = id.as_str().and_then(|text| text.parse().ok());
+        self.running().servers.of(id.expect("an id"))
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs until it is dropped")
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// What monitors found.
+    pub fn monitors(&self) -> &Monitors {
+        self.running().monitors()
     }
 
     /// A connection to where plain HTTP is served.
@@ -319,6 +356,8 @@ fn settings(directory: &TempDir) -> Settings {
     settings.gateway.listen = free;
     settings.polaris.listen = free;
     settings.polaris.enabled = false;
+    settings.maxscale.listen = free;
+    settings.maxscale.enabled = false;
     // What every dialect's traffic has; Kong's own tests switch it on.
     settings.kong.traffic = false;
     settings

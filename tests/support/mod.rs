@@ -18,6 +18,7 @@ pub mod dns;
 pub mod gateway;
 pub mod h2c;
 pub mod h2client;
+pub mod mariadb;
 pub mod names;
 pub mod origin;
 pub mod process;

@@ -21,6 +21,7 @@ pub const FREE_PORTS: &[(&str, &str)] = &[
     ("SLUICEGATE_ADMIN_LISTEN", "127.0.0.1:0"),
     ("SLUICEGATE_GATEWAY_LISTEN", "127.0.0.1:0"),
     ("SLUICEGATE_POLARIS_ENABLED", "false"),
+    ("SLUICEGATE_MAXSCALE_ENABLED", "false"),
     ("SLUICEGATE_PROXY_WORKERS", "2"),
 ];
 

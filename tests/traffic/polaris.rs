@@ -292,3 +292,29 @@ fn kong_s_clients_see_the_service_and_route_to_it() {
     done(&gateway, "POST", "/naming/v1/services/delete", &body);
     assert_eq!(kong("GET", "/services/orders", Value::Null).status, 404);
 }
+
+#[test]
+fn a_service_with_instances_stays_whoever_deletes_it_and_its_pool_goes_with_it() {
+    let gateway = Gateway::with(|settings| settings.polaris.enabled = true);
+    let origin = Origin::saying("a");
+    register(&gateway, &origin, json!({}));
+    let delete = |path: &str| gateway.api("DELETE", path, &Value::Null);
+    let pools = |name: &str| {
+        let path = format!("/upstreams/{name}.default");
+        gateway.api("GET", &path, &Value::Null).status
+    };
+    assert_eq!(delete("/services/orders").status, 400, "from Kong");
+    assert_eq!(
+        delete("/api/services/orders").status,
+        409,
+        "from the native API"
+    );
+    let at = origin.address();
+    let gone = json!([{"service": "orders", "namespace": "default", "host": at.ip().to_string(), "port": at.port()}]);
+    done(&gateway, "POST", "/naming/v1/instances/delete", &gone);
+    assert_eq!(pools("orders"), 200);
+    assert_eq!(delete("/services/orders").status, 204);
+    assert_eq!(pools("orders"), 404);
+    register(&gateway, &origin, json!({}));
+    assert_eq!(pools("orders"), 200, "registered anew");
+}

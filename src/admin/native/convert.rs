@@ -70,9 +70,25 @@ pub(super) const fn traits(kind: Kind) -> Traits {
             namespaced: false,
             ..NAMED
         },
-        Kind::Pool => NAMED,
-        Kind::Listener => Traits {
+        Kind::Server | Kind::Filter => NAMED,
+        Kind::Pool => Traits {
             references: &[("service", Kind::Service)],
+            ..NAMED
+        },
+        Kind::Listener => Traits {
+            references: &[
+                ("service", Kind::Service),
+                ("certificate", Kind::Certificate),
+            ],
+            ..NAMED
+        },
+        Kind::Monitor => Traits {
+            secrets: &["password"],
+            ..NAMED
+        },
+        Kind::Operator => Traits {
+            namespaced: false,
+            secrets: &["password"],
             ..NAMED
         },
         Kind::Service => Traits {

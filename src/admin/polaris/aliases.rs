@@ -15,7 +15,7 @@ use super::search::Wildcard;
 use super::services::{self, batch, find, target_of};
 use super::wire::{AliasMessage, BatchQueryResponse, Response};
 use super::{Polaris, Settings, moment};
-use crate::model::{Entity, Id, Kind, NamespaceRef, Pool, Service, Snapshot};
+use crate::model::{Entity, Id, Kind, Pool, Service, Snapshot};
 
 /// Namespaces that may have aliases whose names the server makes.
 const CL5_NAMESPACES: [&str; 6] = [
@@ -83,7 +83,6 @@ fn create_one(
         .caller
         .owner_or(request.owners.as_deref().unwrap_or_default());
     let namespace = draft.namespace(&namespace, &owner, settings)?;
-    draft.create(pool(&namespace, &alias, target, settings)?)?;
     let mut record = ServiceRecord {
         token: fresh_digits().into(),
         alias: Some(if request.is_cl5 {
@@ -97,6 +96,7 @@ fn create_one(
     record.owners = owner.into();
     let entity = services::entity(&namespace, &alias, &record)?;
     draft.create(entity.clone())?;
+    draft.create(pool(&entity, target, settings)?)?;
     services::expose_new(draft, &entity, settings)
 }
 
@@ -128,13 +128,11 @@ fn target(draft: &mut Draft, request: &AliasRequest, settings: &Settings) -> Res
     draft.pool(&namespace, service, settings)
 }
 
-fn pool(
-    namespace: &NamespaceRef,
-    alias: &str,
-    target: Id,
-    settings: &Settings,
-) -> Result<Entity, Failed> {
-    let mut pool = draft::pool(namespace, &pool_name(namespace.as_str(), alias), settings)?;
+fn pool(alias: &Entity, target: Id, settings: &Settings) -> Result<Entity, Failed> {
+    let service = alias.as_kind::<Service>().ok_or(codes::NOT_FOUND_ALIAS)?;
+    let (namespace, name) = (&service.namespace, service.host.as_str());
+    let mut pool = draft::pool(namespace, name, settings)?;
+    pool.service = Some(alias.id);
     pool.heartbeats = true;
     pool.endpoints_of = Some(target);
     Ok(Entity::new(Id::random(), pool))

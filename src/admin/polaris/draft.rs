@@ -92,6 +92,10 @@ impl Draft {
         let Some(entity) = self.snapshot.named(Kind::Pool, namespace.as_str(), &name) else {
             let mut pool = pool(namespace, &name, settings)?;
             pool.heartbeats = true;
+            let served = self
+                .snapshot
+                .named(Kind::Service, namespace.as_str(), service);
+            pool.service = served.map(|service| service.id);
             let entity = Entity::new(Id::random(), pool);
             let id = entity.id;
             self.create(entity)?;

@@ -157,7 +157,6 @@ fn insert(
 ) -> Result<Entity, Failed> {
     let owner = caller.owner_or(request.owners.as_deref().unwrap_or_default());
     let namespace = draft.namespace(namespace, &owner, settings)?;
-    draft.pool(&namespace, name, settings)?;
     let mut record = ServiceRecord {
         token: fresh_digits().into(),
         revision: fresh_digits().into(),
@@ -169,6 +168,7 @@ fn insert(
     grant(&mut record.user_ids, &grants, caller);
     let entity = entity(&namespace, name, &record)?;
     draft.create(entity.clone())?;
+    draft.pool(&namespace, name, settings)?;
     expose_new(draft, &entity, settings)?;
     Ok(entity)
 }
@@ -360,8 +360,9 @@ pub(super) fn remove(draft: &mut Draft, entity: &Entity) -> Result<(), Failed> {
     let exposed = snapshot
         .entity(exposed.kind, exposed.id)
         .map(|route| route.at());
-    let gone = exposed.into_iter().chain([entity.at()]);
-    let gone: Vec<_> = gone.chain(pool.map(|pool| pool.at())).collect();
+    // The pool first: it would go along with its service.
+    let gone = exposed.into_iter().chain(pool.map(|pool| pool.at()));
+    let gone: Vec<_> = gone.chain([entity.at()]).collect();
     draft.delete(gone)
 }
 

@@ -13,7 +13,8 @@ use super::*;
 const LONG: Duration = Duration::from_secs(60);
 
 const PATIENCE: Patience = Patience {
-    idle: LONG,
+    idle: Some(LONG),
+    silent: None,
     stalled: LONG,
 };
 
@@ -136,8 +137,8 @@ async fn much_goes_by_pipe_and_the_pipes_come_back() {
 async fn silence_ends_a_session_and_so_does_a_reader_that_does_not_read() {
     let short = Duration::from_millis(50);
     let quiet = Patience {
-        idle: short,
-        stalled: LONG,
+        idle: Some(short),
+        ..PATIENCE
     };
     let ((mut client, ours), (_origin, theirs)) = (pair(true).await, pair(true).await);
     let mut relay = Relay::new(ours, theirs, Arc::default(), quiet);
@@ -146,8 +147,8 @@ async fn silence_ends_a_session_and_so_does_a_reader_that_does_not_read() {
     assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "in peace");
 
     let patient = Patience {
-        idle: LONG,
         stalled: short,
+        ..PATIENCE
     };
     let ((mut client, ours), (_origin, theirs)) = (pair(true).await, pair(true).await);
     let sending = tokio::spawn(async move { client.write_all(&vec![0; 64 << 20]).await });

@@ -238,6 +238,7 @@ fn spec(name: &str) -> Spec {
         name: name.into(),
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         scheme: Scheme::Http,
+        families: bind::Families::Own,
         proxy_protocol: false,
         role: Role::Proxy,
     }

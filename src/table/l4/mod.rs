@@ -15,6 +15,7 @@ use std::sync::Arc;
 use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
 use ipnet::IpNet;
+use rustls::ServerConfig;
 
 use super::service::Service;
 use super::slots::ById;
@@ -46,7 +47,18 @@ pub struct StreamHit<'t> {
     pub route: Option<&'t StreamRoute>,
     /// `None` for a route without one.
     pub service: Option<&'t Arc<Service>>,
+    /// The listener's own TLS, where it has a certificate.
+    pub tls: Option<&'t Arc<ServerConfig>>,
     stats: &'t SessionStats,
+}
+
+/// Why a connection of bytes goes nowhere.
+#[derive(Clone, Copy, Debug)]
+pub enum StreamMiss<'t> {
+    /// No route takes it.
+    NoRoute,
+    /// Its listener is switched off, or the service that the listener names.
+    Stopped { service: Option<&'t Arc<Service>> },
 }
 
 impl StreamHit<'_> {
@@ -290,14 +302,33 @@ pub(super) struct Streams {
     /// servers stand here only if they take nothing in clear, where names say nothing.
     names: Map<Box<str>>,
     ends: Map<Key>,
-    /// Listeners that name their service.
     listeners: ById<Arc<Bound>>,
 }
 
-/// A listener that names its service.
+/// What a listener says of the connections that come through it.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) enabled: bool,
+    /// With the listener's own certificate.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Where the service stands that everything goes to; `None`: where routes say.
+    pub(super) service: Option<u32>,
+}
+
+impl Door {
+    /// Lets nobody in.
+    pub(super) const fn shut() -> Self {
+        Self {
+            enabled: false,
+            tls: None,
+            service: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Bound {
-    service: u32,
+    door: Door,
     stats: SessionStats,
 }
 
@@ -308,22 +339,38 @@ impl Streams {
         &'t self,
         facts: &StreamFacts<'_>,
         service: impl Fn(u32) -> Option<&'t Arc<Service>>,
-    ) -> Option<StreamHit<'t>> {
+    ) -> Result<StreamHit<'t>, StreamMiss<'t>> {
+        let bound = facts.listener.and_then(|id| self.listeners.get(&id));
+        let named = bound.and_then(|bound| bound.door.service);
+        if bound.is_some_and(|bound| !bound.door.enabled) {
+            let service = named.and_then(&service);
+            return Err(StreamMiss::Stopped { service });
+        }
+        let tls = bound.and_then(|bound| bound.door.tls.as_ref());
         let enabled = |slot| service(slot).filter(|service| service.spec().enabled);
-        if let Some(bound) = facts.listener.and_then(|id| self.listeners.get(&id)) {
-            return Some(StreamHit {
+        if let (Some(bound), Some(slot)) = (bound, named) {
+            let service = service(slot);
+            let enabled = service.filter(|service| service.spec().enabled);
+            return Ok(StreamHit {
                 route: None,
-                service: Some(enabled(bound.service)?),
+                service: Some(enabled.ok_or(StreamMiss::Stopped { service })?),
+                tls,
                 stats: &bound.stats,
             });
         }
         let is_enabled = |slot| enabled(slot).is_some();
-        let route = self.best(facts, is_enabled)?;
-        Some(StreamHit {
+        let route = self.best(facts, is_enabled).ok_or(StreamMiss::NoRoute)?;
+        Ok(StreamHit {
             route: Some(route),
             service: route.service.and_then(&service),
+            tls,
             stats: &route.stats,
         })
+    }
+
+    /// The TLS of a listener with a certificate of its own.
+    pub(super) fn tls(&self, listener: Id) -> Option<&Arc<ServerConfig>> {
+        self.listeners.get(&listener)?.door.tls.as_ref()
     }
 
     /// The best of all lists that hold a route of this connection's.
@@ -409,16 +456,15 @@ impl Streams {
         }
     }
 
-    /// Everything that comes through a listener goes to the service at `service`. Listeners of one
-    /// service count together.
-    pub(super) fn bind(&mut self, listener: Id, service: u32) {
-        let beside = self
-            .listeners
-            .values()
-            .find(|bound| bound.service == service);
+    /// What a listener says of its connections, from now on. Listeners of one service count together.
+    pub(super) fn bind(&mut self, listener: Id, door: Door) {
+        let is_beside = |bound: &&Arc<Bound>| bound.door.service == door.service;
+        let beside = door
+            .service
+            .and_then(|_| self.listeners.values().find(is_beside));
         let stats = beside.map(|bound| bound.stats.carry());
         let bound = Bound {
-            service,
+            door,
             stats: stats.unwrap_or_default(),
         };
         self.listeners.insert(listener, Arc::new(bound));
@@ -436,10 +482,11 @@ impl Streams {
         };
         let mut told = HashSet::new();
         let listeners = self.listeners.values();
-        let listeners = listeners.filter(move |bound| told.insert(bound.service));
+        let listeners = listeners.filter(|bound| bound.door.service.is_some());
+        let listeners = listeners.filter(move |bound| told.insert(bound.door.service));
         let listener = |bound: &Arc<Bound>| {
             let stats = bound.stats.is_busy().then(|| bound.stats.carry());
-            (Box::default(), Some(bound.service), stats)
+            (Box::default(), bound.door.service, stats)
         };
         let all = self.routes.values().map(route);
         all.chain(listeners.map(listener))
@@ -449,7 +496,7 @@ impl Streams {
             })
     }
 
-    /// What comes through a listener goes where routes say.
+    /// The listener is gone.
     pub(super) fn unbind(&mut self, listener: Id) {
         self.listeners.remove(&listener);
     }

@@ -167,15 +167,20 @@ fn what_is_no_address_is_named() {
 #[test]
 fn listeners_of_one_service_count_together() {
     let mut streams = Streams::default();
+    let to = |service| Door {
+        enabled: true,
+        tls: None,
+        service: Some(service),
+    };
     let [one, two, other] = ["1", "2", "3"].map(Id::derived);
-    streams.bind(one, 7);
-    streams.bind(two, 7);
-    streams.bind(other, 8);
+    streams.bind(one, to(7));
+    streams.bind(two, to(7));
+    streams.bind(other, to(8));
     let sessions: Vec<_> = [one, two, other]
         .iter()
         .map(|id| streams.listeners[id].stats.open())
         .collect();
-    streams.bind(one, 7);
+    streams.bind(one, to(7));
     streams.unbind(two);
     assert_eq!(sessions.len(), 3);
     let busy: Vec<_> = streams.busy(|slot| slot.to_string().into()).collect();

@@ -317,6 +317,7 @@ mod tests {
             host: "127.0.0.1".into(),
             addr: SocketAddr::from(([127, 0, 0, 1], port)),
             weight: 1,
+            server: None,
         });
         let policy = Policy {
             active: Some(check),

@@ -445,7 +445,7 @@ async fn lists_are_narrowed_by_what_entities_mention() {
         "routes?service=missing",
         "routes?service=s&namespace=blue",
         "routes?pool=p",
-        "pools?service=s",
+        "services?pool=p",
     ] {
         assert_eq!(count(refused).await, None, "{refused}");
     }
