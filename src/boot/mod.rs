@@ -45,7 +45,7 @@ use crate::config;
 use crate::config::Settings;
 use crate::l4::{Board, Streams};
 use crate::metrics::{Metrics, register_routes};
-use crate::model::{Id, Kind, Listener};
+use crate::model::Id;
 use crate::monitor::Monitors;
 use crate::net;
 use crate::net::bind;
@@ -185,7 +185,7 @@ async fn succeed(
         };
         tasks.extend(site.open_maxscale(port, &doors, &registry, &shown, stopped)?);
     }
-    open_stored_listeners(&registry, &listeners);
+    sockets::open_stored(&registry, &listeners);
     bound.into_iter().for_each(Bound::activate);
     ready.store(true, Ordering::Release);
     successor.map_or(Ok(()), Successor::ready)?;
@@ -257,19 +257,6 @@ impl Running {
         }
         if let Some(log) = self.log {
             log.close();
-        }
-    }
-}
-
-/// Listeners of the registry; one that cannot be bound now is reported and left out.
-fn open_stored_listeners(registry: &Registry, listeners: &Listeners) {
-    for entity in registry.snapshot().list(Kind::Listener, None) {
-        let Some(listener) = entity.as_kind::<Listener>() else {
-            continue;
-        };
-        match listeners.bind(&sockets::spec(entity.id, listener)) {
-            Ok(bound) => bound.activate(),
-            Err(error) => tracing::error!(%error, listener = %listener.name, "not opened"),
         }
     }
 }

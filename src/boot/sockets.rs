@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::model::{Id, Listener, ListenerProtocol};
+use crate::model::{Id, Kind, Listener, ListenerProtocol};
 use crate::net::bind::Families;
 use crate::net::{Bound, Listeners, Spec};
 use crate::proxy::connection::{Role, Scheme};
-use crate::registry::{Reservation, Sockets};
+use crate::registry::{Registry, Reservation, Sockets};
 
 /// The data plane's listeners, as the registry opens and closes them. Called from the registry's own
 /// thread, which may wait.
@@ -79,5 +79,18 @@ const fn families(listener: &Listener) -> Families {
         | ListenerProtocol::Https
         | ListenerProtocol::Tcp
         | ListenerProtocol::Tls => Families::Own,
+    }
+}
+
+/// Listeners of the registry; one that cannot be bound now is reported and left out.
+pub(super) fn open_stored(registry: &Registry, listeners: &Listeners) {
+    for entity in registry.snapshot().list(Kind::Listener, None) {
+        let Some(listener) = entity.as_kind::<Listener>() else {
+            continue;
+        };
+        match listeners.bind(&spec(entity.id, listener)) {
+            Ok(bound) => bound.activate(),
+            Err(error) => tracing::error!(%error, listener = %listener.name, "not opened"),
+        }
     }
 }
