@@ -49,7 +49,7 @@ use crate::model::{Id, Kind, Listener};
 use crate::monitor::Monitors;
 use crate::net;
 use crate::net::bind;
-use crate::net::bind::Claim;
+use crate::net::bind::{Claim, Families};
 use crate::net::handover::{Legacy, Successor};
 use crate::net::{App, Bound, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::proxy::access_log;
@@ -76,11 +76,10 @@ pub struct Running {
     pub board: Board,
     /// What servers are.
     pub servers: ServerStates,
-    /// What monitors found.
-    pub monitors: Monitors,
     listeners: Listeners,
     admin: SocketAddr,
     polaris: Option<SocketAddr>,
+    monitors: Monitors,
     maxscale: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
@@ -194,10 +193,10 @@ async fn succeed(
         registry,
         board: site.board.clone(),
         servers,
-        monitors,
         listeners,
         admin: address,
         polaris: polaris_at,
+        monitors,
         maxscale: maxscale_at,
         ready,
         stop,
@@ -221,6 +220,11 @@ impl Running {
     /// Where the Polaris dialect listens, where it is on.
     pub const fn polaris(&self) -> Option<SocketAddr> {
         self.polaris
+    }
+
+    /// What monitors found.
+    pub const fn monitors(&self) -> &Monitors {
+        &self.monitors
     }
 
     /// Where the MaxScale dialect listens, where it is on.
@@ -389,7 +393,7 @@ impl Site<'_> {
                 name,
                 address,
                 scheme,
-                families: bind::Families::Own,
+                families: Families::Own,
                 proxy_protocol,
                 role,
             };
@@ -402,7 +406,7 @@ impl Site<'_> {
 
     /// Reserves the address of an admin API; `key` is the setting that it stands in.
     fn bind_admin(&self, at: SocketAddr, key: &str, claim: Claim) -> Result<TcpListener, Fault> {
-        let bound = bind::bind(at, 1, claim);
+        let bound = bind::bind(at, 1, claim, Families::Own);
         let bound = bound.map_err(|error| port_fault(&error, key))?;
         let one = bound.into_iter().next();
         let socket = one.ok_or_else(|| Fault::machine("no admin socket"))?;

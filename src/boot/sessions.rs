@@ -59,6 +59,8 @@ impl Record for Lines {
             endpoint: endpoint.as_deref(),
             attempts: session.attempts,
             cause: session.cause.label(),
+            session: session.id,
+            user: session.user,
         });
     }
 }

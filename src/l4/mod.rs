@@ -33,6 +33,8 @@ pub use side::{Client, Side};
 pub use stats::{Cause, Stats};
 pub use supplies::Supplies;
 
+pub use crate::upstream::SessionCounts;
+
 use crate::model::{Entity, Id};
 use crate::table::{Current, ServerName, StreamFacts, StreamMiss};
 

@@ -95,56 +95,74 @@ impl Session {
         self.end(cause);
     }
 
-    async fn run<C: Client>(&mut self, mut client: C) -> Cause {
+    async fn run(&mut self, client: impl Client) -> Cause {
         let seat = match self.admit() {
             Ok(seat) => seat,
             Err(cause) => return self.dismiss(client, cause, 0).await,
         };
         let shown = self.show();
-        let entry = shown.entry();
-        self.seen.id = Some(entry.id());
+        self.seen.id = Some(shown.entry().id());
         client.is_settled();
-        let place = match self.reach(entry).await {
-            Ok(place) => place,
-            Err(cause) => return self.dismiss(client, cause, 0).await,
+        match self.reach(shown.entry()).await {
+            Ok(place) => self.begin(client, place, seat, shown.entry()).await,
+            Err(cause) => self.dismiss(client, cause, 0).await,
+        }
+    }
+
+    /// Opens TLS within the protocol, where that is to be.
+    async fn begin(
+        &mut self,
+        client: impl Client,
+        mut place: Place,
+        seat: Option<Seat>,
+        entry: &Arc<Entry>,
+    ) -> Cause {
+        let Some(config) = self.tls.clone().filter(|_| self.may_begin_tls()) else {
+            let begun = Begun::in_clear(self.arrival.speech);
+            return self.exchange(client, place, begun, seat, entry).await;
         };
-        let mut origin = place.origin;
-        let begun = match self.tls.clone().filter(|_| self.may_begin_tls()) {
-            None => Begun::in_clear(self.arrival.speech),
-            Some(config) => {
-                client.is_awaited();
-                let begun = mysql::begin_tls(client, &mut origin, config, entry);
-                match unless_over(entry, begun).await {
-                    Err(cause) => return cause,
-                    Ok(Err((cause, None))) => return cause,
-                    Ok(Err((cause, Some((client, sequence))))) => {
-                        return self.dismiss(client, cause, sequence).await;
-                    }
-                    Ok(Ok(secured)) => {
-                        self.seen.tls = Some(Tls::Opened);
-                        client = secured.client;
-                        client.is_settled();
-                        Begun {
-                            observer: Some(secured.observer),
-                            shift: secured.shift,
-                            said: secured.said,
-                        }
-                    }
-                }
+        client.is_awaited();
+        let begun = mysql::begin_tls(client, &mut place.origin, config, entry);
+        match unless_over(entry, begun).await {
+            Err(cause) | Ok(Err((cause, None))) => cause,
+            Ok(Err((cause, Some((client, sequence))))) => {
+                self.dismiss(client, cause, sequence).await
             }
-        };
+            Ok(Ok(secured)) => {
+                self.seen.tls = Some(Tls::Opened);
+                secured.client.is_settled();
+                let begun = Begun {
+                    observer: Some(secured.observer),
+                    shift: secured.shift,
+                    said: secured.said,
+                };
+                self.exchange(secured.client, place, begun, seat, entry)
+                    .await
+            }
+        }
+    }
+
+    /// Carries bytes both ways until the session ends.
+    async fn exchange(
+        &mut self,
+        client: impl Client,
+        place: Place,
+        begun: Begun,
+        seat: Option<Seat>,
+        entry: &Arc<Entry>,
+    ) -> Cause {
         self.note(entry, Moment::Begin);
         let inspector = Inspector {
             entry: Some(Arc::clone(entry)),
             tenure: place.tenure,
             seat,
-            pace: self.service.sessions().map(|rules| Pace::of(rules)),
+            pace: self.service.sessions().and_then(|rules| Pace::of(rules)),
             observer: begun.observer,
             shift: begun.shift,
             packets: 0,
         };
         let supplies = Arc::clone(&self.streams.supplies);
-        let relay = Relay::new(client, origin, supplies, self.patience());
+        let relay = Relay::new(client, place.origin, supplies, self.patience());
         let mut relay = relay.inspected(inspector).tell_first(&begun.said);
         let cause = relay.run(|up, down| self.open.carried(up, down)).await;
         self.seen.carried = relay.carried();

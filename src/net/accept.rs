@@ -11,6 +11,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::net::serve::{Accepted, Door, Service};
+use crate::net::socket::canonical;
 use crate::net::stats::Turned;
 
 /// How long accepting rests after an error: out of file descriptors or memory. The queued
@@ -48,7 +49,7 @@ where
     A: ProxyHttp + Send + Sync + 'static,
     A::CTX: Send + Sync,
 {
-    let shared = &service.shared;
+    let (shared, peer) = (&service.shared, canonical(peer));
     shared.stats.count_accepted();
     service.accepted.fetch_add(1, Ordering::Relaxed);
     let counted = (!door.entrance.proxy_protocol).then(|| peer.ip());

@@ -50,13 +50,12 @@ pub enum Claim {
     Beside,
 }
 
-/// Whose connections an address takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a wildcard address of IPv6 takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
-    /// Those of its own family.
-    #[default]
+    /// IPv6 alone, so that `::` and `0.0.0.0` can be listeners of their own.
     Own,
-    /// Of `::`: those over IPv4 too.
+    /// IPv4, too.
     Both,
 }
 
@@ -73,27 +72,19 @@ pub fn bind(
     address: SocketAddr,
     count: usize,
     claim: Claim,
-) -> Result<Vec<TcpListener>, BindError> {
-    bind_for(address, Families::Own, count, claim)
-}
-
-/// As [`bind`], for whom `families` says. On a machine without IPv6, `::` for both is `0.0.0.0`.
-pub fn bind_for(
-    address: SocketAddr,
     families: Families,
-    count: usize,
-    claim: Claim,
 ) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError::from_io(address, source);
-    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
     let mut sockets = Vec::with_capacity(count);
-    let (first, families) = match open(address, families, claim) {
+    let (first, families) = match open(address, claim, families) {
+        // A machine without IPv6 has `0.0.0.0` for both.
         Err(error) if families == Families::Both && has_no_ipv6(&error) => {
-            let socket = open(everywhere, Families::Own, claim).map_err(failed)?;
-            (socket, Families::Own)
+            let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            (open(everywhere, claim, Families::Own), Families::Own)
         }
-        opened => (opened.map_err(failed)?, families),
+        opened => (opened, families),
     };
+    let first = first.map_err(failed)?;
     let bound = first
         .local_addr()
         .ok()
@@ -101,7 +92,7 @@ pub fn bind_for(
         .unwrap_or(address);
     sockets.push(first);
     for _ in 1..count {
-        sockets.push(open(bound, families, Claim::Beside).map_err(failed)?);
+        sockets.push(open(bound, Claim::Beside, families).map_err(failed)?);
     }
     sockets
         .iter()
@@ -116,16 +107,15 @@ fn has_no_ipv6(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(unsupported) || error.kind() == ErrorKind::AddrNotAvailable
 }
 
-/// An IPv6 socket takes IPv4 connections only where it is asked to, so that `::` and `0.0.0.0` can be
-/// listeners of their own.
-fn open(address: SocketAddr, families: Families, claim: Claim) -> std::io::Result<Socket> {
+fn open(address: SocketAddr, claim: Claim, families: Families) -> std::io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     if address.is_ipv6() {
-        socket.set_only_v6(families == Families::Own)?;
+        let both = families == Families::Both && address.ip().is_unspecified();
+        socket.set_only_v6(!both)?;
     }
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -154,18 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn everywhere_for_both_families_takes_both_and_keeps_others_out() {
-        let everywhere = "[::]:0".parse().unwrap();
-        let sockets = bind_for(everywhere, Families::Both, 2, Claim::Exclusive).unwrap();
-        let port = sockets[0].local_addr().unwrap().port();
-        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let other = bind(([0, 0, 0, 0], port).into(), 1, Claim::Exclusive);
-        assert!(matches!(other, Err(BindError::InUse(_))), "{other:?}");
-    }
-
-    #[test]
     fn all_sockets_share_the_port_that_was_found() {
-        let sockets = bind(local(), 3, Claim::Exclusive).unwrap();
+        let sockets = bind(local(), 3, Claim::Exclusive, Families::Own).unwrap();
         let ports: Vec<_> = sockets
             .iter()
             .map(|s| s.local_addr().unwrap().port())
@@ -177,31 +157,54 @@ mod tests {
     /// Trap: with SO_REUSEPORT on both sides a second process would be let in silently.
     #[test]
     fn an_address_shared_by_others_with_reuseport_is_in_use() {
-        let theirs = bind(local(), 2, Claim::Exclusive).unwrap();
+        let theirs = bind(local(), 2, Claim::Exclusive, Families::Own).unwrap();
         let address = theirs[0].local_addr().unwrap();
-        let refused = bind(address, 2, Claim::Exclusive).unwrap_err();
+        let refused = bind(address, 2, Claim::Exclusive, Families::Own).unwrap_err();
         assert!(
             matches!(refused, BindError::InUse(at) if at == address),
             "{refused}"
         );
         drop(theirs);
-        bind(address, 2, Claim::Exclusive).unwrap();
+        bind(address, 2, Claim::Exclusive, Families::Own).unwrap();
     }
 
     #[test]
     fn a_foreign_address_is_named_as_such() {
         let foreign = SocketAddr::from(([192, 0, 2, 1], 0));
         assert!(matches!(
-            bind(foreign, 1, Claim::Exclusive),
+            bind(foreign, 1, Claim::Exclusive, Families::Own),
             Err(BindError::Foreign(_))
         ));
     }
 
     #[test]
     fn both_families_may_have_a_wildcard_on_one_port() {
-        let four = bind(SocketAddr::from(([0, 0, 0, 0], 0)), 1, Claim::Exclusive).unwrap();
+        let four = bind(
+            SocketAddr::from(([0, 0, 0, 0], 0)),
+            1,
+            Claim::Exclusive,
+            Families::Own,
+        )
+        .unwrap();
         let port = four[0].local_addr().unwrap().port();
         let six = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
-        bind(six, 1, Claim::Exclusive).unwrap();
+        bind(six, 1, Claim::Exclusive, Families::Own).unwrap();
+    }
+
+    #[test]
+    fn a_wildcard_of_both_families_takes_both_and_shares_with_none() {
+        let free = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+        let both = bind(free, 2, Claim::Exclusive, Families::Both).unwrap();
+        let port = both[0].local_addr().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        std::net::TcpStream::connect(("::1", port)).unwrap();
+        let four = SocketAddr::from(([0, 0, 0, 0], port));
+        let refused = bind(four, 1, Claim::Exclusive, Families::Own).unwrap_err();
+        assert!(matches!(refused, BindError::InUse(_)), "{refused}");
+        drop(both);
+        let _four = bind(four, 1, Claim::Exclusive, Families::Own).unwrap();
+        let six = SocketAddr::new(free.ip(), port);
+        let refused = bind(six, 1, Claim::Exclusive, Families::Both).unwrap_err();
+        assert!(matches!(refused, BindError::InUse(_)), "{refused}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -79,6 +79,8 @@ struct State {
     inherited: HashMap<SocketAddr, Vec<std::net::TcpListener>>,
     /// Another process may accept from the same sockets.
     shared: bool,
+    /// Listeners that are gone, and whose sessions go on.
+    outlived: Vec<Weak<Entrance>>,
 }
 
 /// A listener that accepts.
@@ -163,16 +165,22 @@ impl Listeners {
 
     fn claim(&self, spec: &Spec) -> Result<Claim, BindError> {
         let state = self.state();
-        let Some(open) = state.open.iter().find(|open| open.address == spec.address) else {
-            return Ok(Claim::Exclusive);
+        let is_own = |open: &&Open| spec.id.is_some() && open.entrance.listener == spec.id;
+        let overlaps = |open: &Open| {
+            let wide = open.address.ip().is_unspecified() || spec.address.ip().is_unspecified();
+            open.address == spec.address || (wide && open.address.port() == spec.address.port())
         };
-        if spec.id.is_some() && open.entrance.listener == spec.id {
+        if state.open.iter().filter(is_own).any(overlaps) {
             return Ok(Claim::Beside);
         }
-        Err(BindError::Taken {
-            address: spec.address,
-            by: open.entrance.name.clone(),
-        })
+        let taken = state.open.iter().find(|open| open.address == spec.address);
+        match taken {
+            None => Ok(Claim::Exclusive),
+            Some(open) => Err(BindError::Taken {
+                address: spec.address,
+                by: open.entrance.name.clone(),
+            }),
+        }
     }
 
     /// At least one socket for each host; all of the inherited ones, since connections may be
@@ -191,7 +199,7 @@ impl Listeners {
         };
         if missing > 0 {
             let (address, families) = (spec.address, spec.families);
-            inherited.extend(bind::bind_for(address, families, missing, claim)?);
+            inherited.extend(bind::bind(address, missing, claim, families)?);
         }
         Ok(inherited)
     }
@@ -208,15 +216,31 @@ impl Listeners {
     }
 
     /// Ends the listener entity `id`: its sockets are closed when this resolves, its idle
-    /// connections end at once, and requests under way end within `grace`. False: there is none.
+    /// connections end at once, and requests under way end within `grace`. Connections of bytes go on
+    /// for as long as both sides like. False: there is none.
     pub async fn remove(&self, id: Id, grace: Duration) -> bool {
         let removed = self.take(|open| open.entrance.listener == Some(id));
         let name = removed.first().map(|open| open.entrance.name.clone());
-        self.drain(removed, grace).await;
+        let (bytes, requests): (Vec<_>, Vec<_>) = removed
+            .into_iter()
+            .partition(|open| open.entrance.scheme.is_stream());
+        self.outlive(&bytes);
+        self.drain(bytes, None).await;
+        self.drain(requests, Some(grace)).await;
         if let Some(name) = &name {
             self.forget(name);
         }
         name.is_some()
+    }
+
+    /// Remembers whose connections are to end with the process at last.
+    fn outlive(&self, removed: &[Open]) {
+        let mut state = self.state();
+        state
+            .outlived
+            .retain(|entrance| entrance.strong_count() > 0);
+        let gone = removed.iter().map(|open| Arc::downgrade(&open.entrance));
+        state.outlived.extend(gone);
     }
 
     /// The counters of a name go with its last listener.
@@ -233,7 +257,11 @@ impl Listeners {
     /// descriptor is stuck in the kernel.
     pub async fn drain_all(&self, grace: Duration) -> usize {
         let removed = self.take(|_| true);
-        self.drain(removed, grace).await;
+        let outlived = std::mem::take(&mut self.state().outlived);
+        for entrance in outlived.iter().filter_map(Weak::upgrade) {
+            self.close_after(&entrance, grace);
+        }
+        self.drain(removed, Some(grace)).await;
         let admission = self.admission();
         let _ = tokio::time::timeout(grace + CLOSING, admission.empty()).await;
         admission.live()
@@ -304,7 +332,14 @@ impl Listeners {
             .collect()
     }
 
-    async fn drain(&self, mut removed: Vec<Open>, grace: Duration) {
+    fn close_after(&self, entrance: &Arc<Entrance>, grace: Duration) {
+        for host in &self.0.hosts {
+            host.close_after(Arc::clone(entrance), grace);
+        }
+    }
+
+    /// Without `grace`, connections are left to themselves.
+    async fn drain(&self, mut removed: Vec<Open>, grace: Option<Duration>) {
         let shared = self.state().shared;
         for open in &mut removed {
             if !shared {
@@ -317,8 +352,8 @@ impl Listeners {
             open.drains
                 .iter()
                 .for_each(|drain| drain.send_modify(|drain| *drain = true));
-            for host in &self.0.hosts {
-                host.close_after(open.entrance.clone(), grace);
+            if let Some(grace) = grace {
+                self.close_after(&open.entrance, grace);
             }
         }
         for open in removed {

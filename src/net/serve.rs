@@ -21,7 +21,7 @@ use crate::net::framing::Violation;
 use crate::net::limits::Limits;
 use crate::net::proxy_protocol;
 use crate::net::reaper::{Reaper, Watched};
-use crate::net::socket::Tcp;
+use crate::net::socket::{Tcp, canonical};
 use crate::net::stats::{Stats, Turned};
 use crate::net::streams;
 use crate::net::tls;
@@ -272,6 +272,7 @@ pub(super) async fn ends(
 ) -> Result<(SocketAddr, SocketAddr), Turned> {
     // Only a connection that is gone already has no local address.
     let local = tcp.stream().local_addr().map_err(|_| Turned::Handshake)?;
+    let local = canonical(local);
     Ok(match entrance.proxy_protocol {
         true => named(tcp).await?.unwrap_or((peer, local)),
         false => (peer, local),

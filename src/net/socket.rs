@@ -1,7 +1,7 @@
 //! The client's socket, shared so that deadlines can shut it down from outside its task.
 
 use std::io::{ErrorKind, IoSlice, Result};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,6 +18,11 @@ pub struct Tcp {
     stream: Arc<TcpStream>,
     /// Bytes that were read while looking for a PROXY header and belong to what follows it.
     prefix: Bytes,
+}
+
+/// IPv4 addresses as such, also where a socket of both families shows them within IPv6.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Tcp {

@@ -28,6 +28,11 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Whether it carries bytes, and not requests.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Mysql)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",

@@ -1,7 +1,7 @@
 //! *What is remembered.* All entities at one revision, on disk or in memory, behind three words.
 //!
 //! A store knows nothing of rules: it keeps what the registry's writer hands it, whole batches at a
-//! time. Its calls block and come from one thread.
+//! time. Its calls block and come one after the other.
 
 #[cfg(test)]
 mod conformance;

@@ -138,6 +138,9 @@ impl Compiler {
     }
 }
 
+/// A pool to compile, and the endpoint for whose sake; `None` where it is for another.
+type Due = (Id, Option<Id>);
+
 /// One compilation under way.
 struct Work<'a> {
     compiler: &'a Compiler,
@@ -196,44 +199,71 @@ impl Work<'_> {
 
     /// Pools that changed themselves, through an endpoint or through a server, and then the services that use them.
     fn pools(&mut self, touched: &[EntityRef]) {
-        let snapshot = self.builder.snapshot;
-        let mut pools: Vec<Id> = touched.iter().flat_map(|at| self.pools_of(*at)).collect();
-        let servers = touched.iter().filter(|at| at.kind == Kind::Server);
-        pools.extend(
-            servers.flat_map(|at| snapshot.mentioning(at.id, Kind::Pool).map(|pool| pool.id)),
-        );
+        let due = self.due(touched);
         for at in touched.iter().filter(|at| at.kind == Kind::Endpoint) {
-            match snapshot.get::<model::Endpoint>(at.id) {
+            match self.builder.snapshot.get::<model::Endpoint>(at.id) {
                 Some(endpoint) => self.table.endpoints.insert(at.id, endpoint.pool),
                 None => self.table.endpoints.remove(&at.id),
             };
         }
-        let aliases = |id: &Id| snapshot.mentioning(*id, Kind::Pool).map(|alias| alias.id);
-        let aliases: Vec<Id> = pools.iter().flat_map(aliases).collect();
-        pools.extend(aliases);
-        pools.sort();
-        pools.dedup();
-        for id in pools {
-            let before = self.table.pools.remove(&id);
-            if let Some(backend) = &before {
-                self.table.names.forget(&backend.names);
+        for due in due.chunk_by(|one, other| one.0 == other.0) {
+            let changed: Option<Vec<Id>> = due.iter().map(|(_, endpoint)| *endpoint).collect();
+            if let Some((pool, _)) = due.first() {
+                self.pool(*pool, changed.as_deref());
             }
-            let entity = snapshot.entity(Kind::Pool, id);
-            if let Some((entity, pool)) =
-                entity.and_then(|e| Some((e, e.as_kind::<model::Pool>()?)))
-            {
-                let backend = self.builder.pool(entity, pool, before.as_ref());
-                self.table
-                    .names
-                    .remember(&backend.names, self.builder.resolved);
-                self.table.pools.insert(id, backend);
-                self.services_at(&pool.namespace, pool.name.as_str());
-            }
-            // Under its old name too: services there fall back to their own host.
-            let old = before.as_ref().and_then(|backend| backend.spec());
-            if let Some(old) = old {
-                self.services_at(&old.namespace, old.name.as_str());
-            }
+        }
+    }
+
+    /// What has to be compiled anew, each pool's together.
+    fn due(&self, touched: &[EntityRef]) -> Vec<Due> {
+        let snapshot = self.builder.snapshot;
+        let of = |at: &EntityRef| {
+            let endpoint = (at.kind == Kind::Endpoint).then_some(at.id);
+            self.pools_of(*at).map(move |pool| (pool, endpoint))
+        };
+        let mut due: Vec<Due> = touched.iter().flat_map(of).collect();
+        let servers = touched.iter().filter(|at| at.kind == Kind::Server);
+        let users = servers.flat_map(|at| snapshot.mentioning(at.id, Kind::Pool));
+        due.extend(users.map(|pool| (pool.id, None)));
+        let aliases = |(pool, endpoint): &Due| {
+            let (aliases, endpoint) = (snapshot.mentioning(*pool, Kind::Pool), *endpoint);
+            aliases.map(move |alias| (alias.id, endpoint))
+        };
+        let aliases: Vec<Due> = due.iter().flat_map(aliases).collect();
+        due.extend(aliases);
+        due.sort();
+        due.dedup();
+        due
+    }
+
+    /// One pool; where nothing but endpoints of it changed, only those are looked at.
+    fn pool(&mut self, id: Id, changed: Option<&[Id]>) {
+        let before = self.table.pools.remove(&id);
+        if let Some(backend) = &before {
+            self.table.names.forget(&backend.names);
+        }
+        let entity = self.builder.snapshot.entity(Kind::Pool, id);
+        let pool = entity.and_then(|entity| Some((entity, entity.as_kind::<model::Pool>()?)));
+        if let Some((entity, pool)) = pool {
+            let known = before.as_deref().zip(changed);
+            let amended = known
+                .and_then(|(before, changed)| self.builder.amended(entity, pool, before, changed));
+            let backend = amended.unwrap_or_else(|| self.builder.pool(entity, pool));
+            self.table
+                .names
+                .remember(&backend.names, self.builder.resolved);
+            self.table.pools.insert(id, Arc::new(backend));
+            self.services_at(&pool.namespace, pool.name.as_str());
+        }
+        // Under its old name too: services there fall back to their own host.
+        let renamed = |old: &&model::Pool| {
+            pool.is_none_or(|(_, pool)| {
+                (&pool.namespace, &pool.name) != (&old.namespace, &old.name)
+            })
+        };
+        let old = before.as_ref().and_then(|backend| backend.spec());
+        if let Some(old) = old.filter(renamed) {
+            self.services_at(&old.namespace, old.name.as_str());
         }
     }
 
@@ -545,6 +575,112 @@ impl Names {
                 _ => {
                     self.uses.remove(name);
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Change, Endpoint, Pool, Protocol, Service, Timestamp};
+
+    fn id(kind: &str, n: u8) -> Id {
+        Id::derived(&format!("{kind}{n}"))
+    }
+
+    fn put(id: Id, spec: impl Into<model::Spec>) -> Change {
+        Change::Put(Arc::new(Entity::new(id, spec)))
+    }
+
+    /// Two pools, an alias of the first, and endpoints with addresses and names.
+    fn change(what: u8, n: u8, state: u8) -> Change {
+        let name = |n: u8| format!("p{n}").parse().unwrap();
+        match what {
+            0 => {
+                let alias = (n == 2).then(|| id("pool", 0));
+                let pool = Pool {
+                    endpoints_of: alias,
+                    heartbeats: state.is_multiple_of(2),
+                    ..Pool::named(name(if state < 200 { n } else { n + 3 }))
+                };
+                put(id("pool", n), pool)
+            }
+            1 => {
+                let service = Service::at(Protocol::Http, name(n), 80);
+                put(id("service", n), service)
+            }
+            2 => {
+                let (kind, id) = (Kind::Endpoint, id("endpoint", n));
+                Change::Delete(EntityRef { kind, id })
+            }
+            _ => {
+                let host = match state % 5 {
+                    0 => "name.test".to_owned(),
+                    host => format!("10.0.0.{host}"),
+                };
+                let endpoint = Endpoint {
+                    pool: id("pool", state / 5 % 2),
+                    host: host.parse().unwrap(),
+                    port: 80,
+                    weight: u16::from(state % 3),
+                    enabled: !state.is_multiple_of(7),
+                };
+                put(id("endpoint", n), endpoint)
+            }
+        }
+    }
+
+    fn shown(table: &Table) -> Vec<String> {
+        let pools = table.pools.iter();
+        let pools =
+            pools.map(|(id, backend)| format!("{id} {:?} {:?}", backend.pool, backend.names));
+        let services = table.services.values().map(|service| {
+            let backend = &service.backend;
+            format!("{} {:?} {:?}", service.id(), backend.pool, backend.spec())
+        });
+        let names = table.names.iter().map(|name| name.to_string());
+        let mut shown: Vec<_> = pools.chain(services).chain(names).collect();
+        // Services stand by their slots, and those by who came first.
+        shown.sort();
+        shown
+    }
+
+    proptest! {
+        /// A table that followed every change, in groups of whatever size, serves what one does that is
+        /// made now.
+        #[test]
+        fn following_comes_to_what_all_of_it_compiles_to(
+            groups in prop::collection::vec(
+                prop::collection::vec((0_u8..7, 0_u8..6, any::<u8>()), 1..6),
+                1..12,
+            ),
+        ) {
+            let compiler = Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None);
+            let named = std::net::IpAddr::from([192, 0, 2, 1]);
+            let resolved = Resolved::default().with("name.test".into(), [named.into()].into());
+            let mut snapshot = Snapshot::empty();
+            let (mut table, _) = compiler.full(&snapshot, &resolved);
+            for group in groups {
+                let mut all = Vec::new();
+                for (what, n, state) in group {
+                    let n = if what < 2 { n % 3 } else { n };
+                    if let Ok((next, touched)) = snapshot.with(&[change(what, n, state)], Timestamp(1)) {
+                        snapshot = next;
+                        all.extend(touched);
+                    }
+                }
+                let (next, problems) = compiler.next(&table, &snapshot, &all, &resolved);
+                prop_assert!(problems.is_empty());
+                let (full, _) = compiler.full(&snapshot, &resolved);
+                prop_assert_eq!(shown(&next), shown(&full));
+                for service in next.services.values().filter(|one| one.pool_entity().is_some()) {
+                    let own = next.pools.values().any(|one| Arc::ptr_eq(one, &service.backend));
+                    prop_assert!(own, "a service serves another pool than the table's");
+                }
+                table = next;
             }
         }
     }

@@ -59,7 +59,7 @@ pub struct Table {
     services: Slots<Arc<Service>>,
     servers: ById<Server>,
     filters: ById<Arc<Filter>>,
-    pools: ById<Backend>,
+    pools: ById<Arc<Backend>>,
     /// Which pool an endpoint is in.
     endpoints: ById<Id>,
     certs: Certs,
@@ -170,8 +170,8 @@ impl Table {
     pub fn backends(&self) -> impl Iterator<Item = (&Arc<Pool>, Option<&Arc<Entity>>)> {
         let own = self.services.values().map(|service| &service.backend);
         let own = own.filter(|backend| backend.entity().is_none());
-        self.pools
-            .values()
+        let pools = self.pools.values();
+        pools
             .chain(own)
             .map(|backend| (&backend.pool, backend.entity()))
     }

@@ -46,7 +46,7 @@ impl Backend {
 #[derive(Clone, Debug)]
 pub struct Service {
     entity: Arc<Entity>,
-    pub(super) backend: Backend,
+    pub(super) backend: Arc<Backend>,
     /// What is sent as Host where the client's is not preserved and no endpoint has its own.
     host: Option<HeaderValue>,
     /// On what terms it is spoken to by TLS; `None` where it is spoken to in clear.
@@ -143,28 +143,13 @@ pub(super) struct Secured {
 }
 
 impl Builder<'_> {
-    /// A pool's endpoints, as far as they are new; the others are those of `before`.
-    pub(super) fn pool(
-        &self,
-        entity: &Arc<Entity>,
-        pool: &model::Pool,
-        before: Option<&Backend>,
-    ) -> Backend {
+    pub(super) fn pool(&self, entity: &Arc<Entity>, pool: &model::Pool) -> Backend {
         let mut gathered = Gathered::default();
         let owner = pool.endpoints_of.unwrap_or(entity.id);
         for member in self.snapshot.mentioning(owner, Kind::Endpoint) {
-            let Some(endpoint) = member.as_kind::<Endpoint>().filter(|one| one.enabled) else {
-                continue;
-            };
-            let source = Source {
-                id: Some(member.id),
-                host: endpoint.host.as_str(),
-                port: endpoint.port,
-                weight: endpoint.weight,
-                use_srv_name: pool.use_srv_name,
-                server: None,
-            };
-            gathered.add(self.resolved, source);
+            if let Some(source) = Source::of_endpoint(member, pool) {
+                gathered.add(self.resolved, source);
+            }
         }
         let servers = pool.servers.iter().filter_map(|id| {
             let server = self.snapshot.get::<model::Server>(*id)?;
@@ -182,14 +167,54 @@ impl Builder<'_> {
             unresolved: &gathered.unresolved,
             ..Policy::of(entity.id, pool)
         };
-        let before = before.map(|before| &*before.pool);
         Backend {
-            pool: Arc::new(Pool::after(before, &policy, gathered.members, self.live)),
+            pool: Arc::new(Pool::build(&policy, gathered.members, self.live)),
             entity: Some(Arc::clone(entity)),
             spread: Spread::of(pool).map(Arc::new),
             servers,
             names: gathered.names.into(),
         }
+    }
+
+    /// The pool that was `before`, where nothing of it changed but these endpoints, of whatever pool
+    /// they are now. `None` where names or servers are in it: their addresses have to be gathered.
+    pub(super) fn amended(
+        &self,
+        entity: &Arc<Entity>,
+        pool: &model::Pool,
+        before: &Backend,
+        changed: &[Id],
+    ) -> Option<Backend> {
+        let is_same = |known: &Arc<Entity>| Arc::ptr_eq(known, entity);
+        if !before.entity.as_ref().is_some_and(is_same) || !pool.servers.is_empty() {
+            return None;
+        }
+        let mut gathered = Gathered::default();
+        let owner = pool.endpoints_of.unwrap_or(entity.id);
+        for id in changed {
+            let member = self.snapshot.entity(Kind::Endpoint, *id);
+            let is_in = |one: &&Arc<Entity>| {
+                one.as_kind::<Endpoint>()
+                    .is_some_and(|one| one.pool == owner)
+            };
+            let source = member
+                .filter(is_in)
+                .and_then(|one| Source::of_endpoint(one, pool));
+            if let Some(source) = source {
+                gathered.add(self.resolved, source);
+            }
+        }
+        if !(before.names.is_empty() && gathered.names.is_empty()) {
+            return None;
+        }
+        let policy = Policy::of(entity.id, pool);
+        let amended = before
+            .pool
+            .amended(&policy, changed, gathered.members, self.live);
+        Some(Backend {
+            pool: Arc::new(amended),
+            ..before.clone()
+        })
     }
 
     fn direct(&self, id: Id, service: &model::Service) -> Backend {
@@ -260,11 +285,11 @@ impl Builder<'_> {
         &self,
         entity: &Arc<Entity>,
         service: &model::Service,
-        pool_of: impl Fn(&NamespaceRef, &str) -> Option<Backend>,
+        pool_of: impl Fn(&NamespaceRef, &str) -> Option<Arc<Backend>>,
         filter_of: impl Fn(Id) -> Option<Arc<Filter>>,
     ) -> Result<Service, Invalid> {
         let backend = pool_of(&service.namespace, service.host.as_str())
-            .unwrap_or_else(|| self.direct(entity.id, service));
+            .unwrap_or_else(|| Arc::new(self.direct(entity.id, service)));
         let fixed = backend.entity.as_ref().map(|pool| {
             let pool = pool.as_kind::<model::Pool>();
             pool.and_then(|pool| pool.host_header.as_ref())
@@ -348,6 +373,19 @@ struct Source<'a> {
 const SERVER_WEIGHT: u16 = 100;
 
 impl<'a> Source<'a> {
+    /// `None` where it is switched off.
+    fn of_endpoint(member: &'a Entity, pool: &model::Pool) -> Option<Self> {
+        let endpoint = member.as_kind::<Endpoint>().filter(|one| one.enabled)?;
+        Some(Self {
+            id: Some(member.id),
+            host: endpoint.host.as_str(),
+            port: endpoint.port,
+            weight: endpoint.weight,
+            use_srv_name: pool.use_srv_name,
+            server: None,
+        })
+    }
+
     fn of_server(id: Id, server: &'a model::Server) -> Self {
         Self {
             id: None,

@@ -13,7 +13,6 @@ use super::checks::{Checks, ChecksKey, Judge, Outcome};
 use super::hash;
 use super::health::{Health, Report, Rules, Standing, Tally};
 use super::latency::Latency;
-use super::policy::Member;
 use super::presence::{Presence, Presences};
 use super::server::{ServerState, ServerStates};
 use super::tally::Tallies;
@@ -311,20 +310,6 @@ impl Endpoint {
     /// What the server is whose address this is.
     pub const fn server(&self) -> Option<&Arc<ServerState>> {
         self.server.as_ref()
-    }
-
-    /// Whether nothing of the member is another than its own. Servers' addresses are few, and not
-    /// compared.
-    pub(super) fn is(&self, member: &Member) -> bool {
-        let Member {
-            id,
-            host,
-            addr,
-            weight,
-            server,
-        } = member;
-        let same = (self.id, self.addr, self.weight) == (*id, *addr, *weight);
-        same && self.host == *host && self.server.is_none() && server.is_none()
     }
 
     /// Whether it may be picked now: there, and healthy or its wait is over.

@@ -46,46 +46,32 @@ pub struct Pool {
 impl Pool {
     /// Compiles a pool; endpoints that `live` knows keep their state.
     pub fn build(policy: &Policy<'_>, members: Vec<Member>, live: &Endpoints) -> Self {
-        Self::after(None, policy, members, live)
+        let parts = Parts::of(policy, live);
+        let endpoints = members.into_iter().map(|member| parts.endpoint(member));
+        let endpoints = endpoints.collect();
+        parts.pool(endpoints)
     }
 
-    /// The same for a pool that is there already: endpoints that did not change are those of `before`,
-    /// so that a change costs little for each of the others.
-    pub fn after(
-        before: Option<&Self>,
+    /// This pool where nothing but the endpoints `changed` did, in order: their members, as they are
+    /// now, take their places, and all other endpoints stay what they are. Endpoints stand in the order
+    /// of their ids.
+    #[must_use]
+    pub fn amended(
+        &self,
         policy: &Policy<'_>,
+        changed: &[Id],
         members: Vec<Member>,
         live: &Endpoints,
     ) -> Self {
-        let key = ChecksKey::of(policy.active, policy.passive, policy.check_host);
-        let fingerprint = key.fingerprint();
-        let checks = live.checks(key);
-        let mut kept = Kept::of(before, policy, &checks);
-        let fresh = |member| Arc::new(endpoint(member, policy, fingerprint, &checks, live));
-        let endpoints: Box<[Arc<Endpoint>]> = members
-            .into_iter()
-            .map(|member| kept.take(&member).unwrap_or_else(|| fresh(member)))
-            .collect();
-        Self {
-            owner: policy.owner,
-            picker: Picker::build(
-                Terms {
-                    algorithm: policy.algorithm,
-                    slots: policy.slots,
-                },
-                endpoints
-                    .iter()
-                    .map(|one| candidate(one, policy.algorithm))
-                    .collect(),
-            ),
-            endpoints,
-            checks,
-            turn: live.turn(policy.owner),
-            healthy_percent_min: policy.healthy_percent_min,
-            unresolved: policy.unresolved.into(),
-            timed: policy.algorithm == Algorithm::Latency,
-            heartbeats: policy.heartbeats,
-        }
+        let parts = Parts::of(policy, live);
+        let goes = |id: Id| changed.binary_search(&id).is_ok();
+        let stays = |one: &&Arc<Endpoint>| !one.id.is_some_and(goes);
+        let stay = self.endpoints.iter().filter(stays).map(Arc::clone);
+        let fresh = members.into_iter().map(|member| parts.endpoint(member));
+        let mut endpoints: Vec<_> = stay.chain(fresh).collect();
+        // Two runs that are sorted already; the addresses of one endpoint stay in their order.
+        endpoints.sort_by_key(|one| one.id);
+        parts.pool(endpoints.into())
     }
 
     /// The pool, or the service that has no pool.
@@ -202,56 +188,65 @@ impl Pool {
     }
 }
 
-/// Endpoints of the pool before, for those that are the same in the next.
-struct Kept<'a>(&'a [Arc<Endpoint>]);
-
-impl<'a> Kept<'a> {
-    /// None where the pool judges or listens otherwise than before.
-    fn of(before: Option<&'a Pool>, policy: &Policy<'_>, checks: &Arc<Checks>) -> Self {
-        let alike = |before: &&Pool| {
-            before.owner == policy.owner
-                && before.heartbeats == policy.heartbeats
-                && Arc::ptr_eq(&before.checks, checks)
-        };
-        Self(before.filter(alike).map_or(&[], |pool| &pool.endpoints))
-    }
-
-    /// The endpoint that the member was, where nothing of it changed. Members come in the order of
-    /// their ids, as they did before: who is passed over is not asked for again.
-    fn take(&mut self, member: &Member) -> Option<Arc<Endpoint>> {
-        let passed = self.0.iter().position(|one| one.id >= member.id);
-        self.0 = self.0.get(passed.unwrap_or(self.0.len())..)?;
-        let mut own = self.0.iter().take_while(|one| one.id == member.id);
-        let at = own.position(|one| one.is(member))?;
-        let found = self.0.get(at).map(Arc::clone);
-        self.0 = self.0.get(at + 1..)?;
-        found
-    }
+/// What a pool and its endpoints are made with.
+struct Parts<'a> {
+    policy: &'a Policy<'a>,
+    live: &'a Endpoints,
+    checks: Arc<Checks>,
+    /// Of the check settings.
+    fingerprint: u64,
 }
 
-fn endpoint(
-    member: Member,
-    policy: &Policy<'_>,
-    fingerprint: u64,
-    checks: &Arc<Checks>,
-    live: &Endpoints,
-) -> Endpoint {
-    let presence = member.id.filter(|_| policy.heartbeats);
-    let state = live.state(EndpointKey {
-        owner: policy.owner,
-        host: Arc::clone(&member.host),
-        addr: member.addr,
-        checks: fingerprint,
-    });
-    Endpoint {
-        id: member.id,
-        host: member.host,
-        addr: member.addr,
-        weight: member.weight,
-        state,
-        checks: Arc::clone(checks),
-        presence: presence.map(|id| live.presences().of(id)),
-        server: member.server.map(|id| live.servers().of(id)),
+impl<'a> Parts<'a> {
+    fn of(policy: &'a Policy<'a>, live: &'a Endpoints) -> Self {
+        let key = ChecksKey::of(policy.active, policy.passive, policy.check_host);
+        Self {
+            policy,
+            live,
+            fingerprint: key.fingerprint(),
+            checks: live.checks(key),
+        }
+    }
+
+    fn endpoint(&self, member: Member) -> Arc<Endpoint> {
+        let (policy, live) = (self.policy, self.live);
+        let presence = member.id.filter(|_| policy.heartbeats);
+        let state = live.state(EndpointKey {
+            owner: policy.owner,
+            host: Arc::clone(&member.host),
+            addr: member.addr,
+            checks: self.fingerprint,
+        });
+        Arc::new(Endpoint {
+            id: member.id,
+            host: member.host,
+            addr: member.addr,
+            weight: member.weight,
+            state,
+            checks: Arc::clone(&self.checks),
+            presence: presence.map(|id| live.presences().of(id)),
+            server: member.server.map(|id| live.servers().of(id)),
+        })
+    }
+
+    fn pool(self, endpoints: Box<[Arc<Endpoint>]>) -> Pool {
+        let policy = self.policy;
+        let terms = Terms {
+            algorithm: policy.algorithm,
+            slots: policy.slots,
+        };
+        let candidates = endpoints.iter().map(|one| candidate(one, policy.algorithm));
+        Pool {
+            owner: policy.owner,
+            picker: Picker::build(terms, candidates.collect()),
+            endpoints,
+            checks: self.checks,
+            turn: self.live.turn(policy.owner),
+            healthy_percent_min: policy.healthy_percent_min,
+            unresolved: policy.unresolved.into(),
+            timed: policy.algorithm == Algorithm::Latency,
+            heartbeats: policy.heartbeats,
+        }
     }
 }
 
@@ -473,54 +468,33 @@ mod tests {
     }
 
     proptest! {
-        /// A pool after another is the pool that is built without it, but for the endpoints that both
-        /// have, which are not made again.
+        /// What did not change is not made again, and the pool is the one that is built anew.
         #[test]
-        fn what_did_not_change_is_not_made_again(
+        fn an_amended_pool_is_what_is_built_of_its_members(
             before in prop::collection::vec((0_u8..6, 1_u16..5, 0_u16..3), 0..12),
-            after in prop::collection::vec((0_u8..6, 1_u16..5, 0_u16..3), 0..12),
+            after in prop::collection::vec((0_u8..6, 1_u16..5, 0_u16..3), 0..6),
+            gone in prop::collection::vec(0_u8..6, 0..3),
             heartbeats in any::<bool>(),
         ) {
             let live = Endpoints::new();
             let policy = Policy { heartbeats, ..policy() };
-            let (before, members) = (several(&before), several(&after));
-            let before = Pool::build(&policy, before, &live);
-            let built = Pool::build(&policy, members.clone(), &live);
-            let after = Pool::after(Some(&before), &policy, members.clone(), &live);
-            prop_assert_eq!(after.endpoints().len(), members.len());
-            for ((one, other), member) in after.endpoints().zip(built.endpoints()).zip(&members) {
-                prop_assert!(one.is(member) && Arc::ptr_eq(&one.state, &other.state));
+            let told = after.iter().map(|(id, ..)| *id).chain(gone);
+            let mut changed: Vec<_> = told.map(|id| Id::from_bytes([id; 16])).collect();
+            changed.sort();
+            let mut members = several(&before);
+            let before = Pool::build(&policy, members.clone(), &live);
+            members.retain(|one| !changed.contains(&one.id.unwrap()));
+            members.extend(several(&after));
+            members.sort_by_key(|one| (one.id, one.addr));
+            let amended = before.amended(&policy, &changed, several(&after), &live);
+            let built = Pool::build(&policy, members, &live);
+            prop_assert_eq!(format!("{amended:?}"), format!("{built:?}"));
+            for (one, other) in amended.endpoints().zip(built.endpoints()) {
+                prop_assert!(one.id == other.id && Arc::ptr_eq(&one.state, &other.state));
                 prop_assert_eq!(one.presence.is_some(), heartbeats);
-                let kept = before.endpoints().find(|one| one.is(member));
-                prop_assert!(kept.is_none_or(|kept| Arc::ptr_eq(kept, one)));
+                let stays = !changed.contains(&one.id.unwrap());
+                prop_assert_eq!(stays, before.endpoints().any(|old| Arc::ptr_eq(old, one)));
             }
-        }
-    }
-
-    #[test]
-    fn where_a_pool_judges_or_listens_otherwise_no_endpoint_is_kept() {
-        let live = Endpoints::new();
-        let (strict, policy) = (strict(), policy());
-        let before = Pool::build(&policy, members(1), &live);
-        let others = [
-            Policy {
-                heartbeats: true,
-                ..policy
-            },
-            Policy {
-                passive: Some(&strict),
-                ..policy
-            },
-            Policy {
-                owner: Id::derived("other"),
-                ..policy
-            },
-        ];
-        for other in others {
-            let after = Pool::after(Some(&before), &other, members(1), &live);
-            let (old, new) = (before.endpoints().next(), after.endpoints().next());
-            assert!(!Arc::ptr_eq(old.unwrap(), new.unwrap()));
-            assert_eq!(new.unwrap().presence.is_some(), other.heartbeats);
         }
     }
 

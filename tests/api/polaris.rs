@@ -402,6 +402,45 @@ async fn what_cannot_be_dialled_is_no_instance_and_an_address_stands_once() {
     assert_eq!(at(&listed.body, "instances.*.id"), json!(["mine"]));
 }
 
+/// Registers an instance, asks for it, and answers whether it counts as healthy.
+async fn registered(port: Router, n: u8) -> Value {
+    let instance = json!({
+        "service": format!("s{}", n % 4), "namespace": "n", "host": format!("10.0.0.{n}"), "port": 1,
+        "healthy": n.is_multiple_of(2), "metadata": {"zone": format!("z{}", n % 8)},
+    });
+    let answer = call(&port, "", "POST", "/v1/RegisterInstance", &instance).await;
+    assert_eq!(answer.status, 200);
+    let own = format!("/naming/v1/instances?host=10.0.0.{n}");
+    let found = call(&port, "", "GET", &own, &Value::Null).await;
+    assert_eq!(found.body["amount"], 1);
+    at(&found.body, "instances.0.healthy")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_many_register_at_once_is_found_by_whoever_asks_next() {
+    let port = port(&native::registry(), Settings::default()).await;
+    let one = |n| (n, tokio::spawn(registered(port.clone(), n)));
+    for (n, healthy) in (0..32).map(one).collect::<Vec<_>>() {
+        assert_eq!(healthy.await.unwrap(), json!(n.is_multiple_of(2)), "{n}");
+    }
+    let amounts = [
+        ("instances?namespace=n", 32, 32),
+        ("instances?namespace=n&offset=30&limit=9", 32, 2),
+        ("instances?service=s*&healthy=false", 16, 16),
+        ("instances?service=s1&namespace=n", 8, 8),
+        ("instances?keys=zone&values=z3", 4, 4),
+        ("services?instance_keys=zone&instance_values=*", 4, 4),
+        ("services?instance_keys=zone&instance_values=z5", 1, 1),
+        ("services?host=10.0.0.1,10.0.0.2&port=1", 2, 2),
+    ];
+    for (query, amount, size) in amounts {
+        let path = format!("/naming/v1/{query}");
+        let listed = call(&port, "", "GET", &path, &Value::Null).await;
+        let told = (listed.body["amount"].clone(), listed.body["size"].clone());
+        assert_eq!(told, (json!(amount), json!(size)), "{query}");
+    }
+}
+
 #[tokio::test]
 async fn what_others_made_is_seen_and_what_others_need_stays() {
     let registry = native::registry();

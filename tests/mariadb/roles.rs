@@ -205,6 +205,35 @@ fn a_password_that_is_refused_is_told_from_a_server_that_is_gone() {
 }
 
 #[test]
+fn a_server_that_may_not_say_what_it_is_runs_without_a_role() {
+    if !mariadb::is_installed() {
+        return;
+    }
+    let server = MariaDb::start(1);
+    server.sql("CREATE USER 'nobody'@'127.0.0.1'");
+    let watched = Watched::over(&[&server]);
+    watched.becomes("it is found", &[MASTER]);
+    let (gateway, user) = (&watched.gateway, json!({"user": "nobody", "password": ""}));
+    gateway.patch("monitors", "cluster", user);
+    watched.rounds();
+    assert_eq!(
+        watched.status(0),
+        MASTER,
+        "what it said before is what is known"
+    );
+    gateway.patch("monitors", "cluster", json!({"running": false}));
+    let is_gone = || gateway.monitors().monitor(watched.monitor).is_none();
+    wait::until(PATIENCE, "it stops", is_gone);
+    gateway.patch("monitors", "cluster", json!({"running": true}));
+    watched.becomes("nothing is known any more", &[Status::RUNNING]);
+    let text = gateway.api("GET", "/metrics", &Value::Null).text();
+    assert!(
+        text.contains("gateway_monitor_failures_total{monitor=\"cluster\"}"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_change_of_a_monitor_takes_effect_without_waiting_for_its_interval() {
     if !mariadb::is_installed() {
         return;

@@ -66,6 +66,17 @@ impl Authority {
         Arc::new(config)
     }
 
+    /// The same, showing `own`.
+    pub fn believer_showing(&self, own: &Issued) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.believer(rustls::DEFAULT_VERSIONS));
+        let key = PrivateKeyDer::try_from(own.key_der.clone()).expect("a private key");
+        let provider = Arc::clone(config.crypto_provider());
+        let key = provider.key_provider.load_private_key(key).expect("a key");
+        let shown = rustls::sign::CertifiedKey::new(own.chain.clone(), key);
+        config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(shown));
+        Arc::new(config)
+    }
+
     pub fn issue(&self, names: &[&str]) -> Issued {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let params = CertificateParams::new(names).expect("names");

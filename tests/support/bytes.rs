@@ -53,6 +53,16 @@ impl Server {
         })
     }
 
+    /// Says its own name first, then sends back what it gets, to its end.
+    pub fn named(name: &str) -> Self {
+        let name = name.to_owned();
+        Self::start(move |mut stream| {
+            let said = stream.write_all(name.as_bytes());
+            let _ = said.and_then(|()| io::copy(&mut stream.try_clone()?, &mut stream));
+            let _ = stream.shutdown(Shutdown::Write);
+        })
+    }
+
     pub const fn address(&self) -> SocketAddr {
         self.address
     }

@@ -125,11 +125,6 @@ impl<P: Path> Site<P> {
         self.admin
     }
 
-    /// What monitors found.
-    pub fn monitors(&self) -> &Monitors {
-        &self.running().monitors
-    }
-
     /// Open sessions of bytes.
     pub fn board(&self) -> &Board {
         &self.running().board
@@ -149,6 +144,11 @@ impl<P: Path> Site<P> {
     /// The data directory.
     pub fn data(&self) -> &std::path::Path {
         self.directory.path()
+    }
+
+    /// What monitors found.
+    pub fn monitors(&self) -> &Monitors {
+        self.running().monitors()
     }
 
     /// A connection to where plain HTTP is served.

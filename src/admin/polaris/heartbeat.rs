@@ -247,6 +247,14 @@ impl Heartbeats {
         self.find(id).map(|one| !one.is_late(self.at(now)))
     }
 
+    /// Whether it is watched, or said to be down.
+    pub(super) fn knows(&self, id: Id) -> bool {
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_down = down.contains_key(&id);
+        drop(down);
+        is_down || self.find(id).is_some()
+    }
+
     /// How long ago a watched endpoint was heard of.
     pub(super) fn last_beat(&self, id: Id, now: Instant) -> Option<Duration> {
         let last = self.find(id)?.last.load(Ordering::Relaxed);

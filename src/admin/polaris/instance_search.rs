@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::answer::Failed;
 use super::codes;
 use super::rows::InstanceRow;
-use super::search::{Page, Parameters, Wildcard, flag, shortest};
+use super::search::{Page, Parameters, Wildcard, few, flag, shortest};
 use super::view::View;
 
 const ALLOWED: &[&str] = &[
@@ -92,12 +92,14 @@ impl Filter {
             return page.of(view.instances().filter(|row| self.admits(row)));
         };
         found.retain(|row| self.admits(row));
-        found.sort_unstable_by_key(|row| row.place());
-        page.of(found.into_iter())
+        let placed = found.into_iter().map(|row| (row.place(), row));
+        page.first_of(placed.collect())
     }
 
-    /// Where an index knows better than to look at everything: all that are meant, and more.
+    /// Where an index knows better than to look at everything: all that are meant, and more. Looking
+    /// at everything goes in the order of lists, and so costs less than an eighth of it by an index.
     fn indexed<'v>(&self, view: &'v View) -> Option<Vec<&'v InstanceRow>> {
+        let most = view.instances().len() / 8;
         if let Some(Wildcard::Exact(id)) = &self.id {
             let own = [super::names::entity_id(id)]
                 .into_iter()
@@ -106,30 +108,25 @@ impl Filter {
         }
         if let Some(hosts) = &self.hosts {
             let hosts: BTreeSet<_> = hosts.iter().collect();
-            return Some(
-                hosts
-                    .into_iter()
-                    .flat_map(|host| view.on_host(host))
-                    .collect(),
-            );
+            return few(hosts.into_iter().flat_map(|host| view.on_host(host)), most);
         }
         if self.service.is_some() || self.namespace.is_some() {
-            return Some(self.of_services(view));
+            return self.of_services(view, most);
         }
         let labelled = self.labels.iter().map(|(key, value)| {
             let rows = view.labelled(key, value);
             let rows = rows.take_while(move |(found, _)| found == value);
             rows.map(|(_, row)| row)
         });
-        shortest(labelled.collect())
+        shortest(labelled.collect(), most)
     }
 
-    /// The instances of the services meant.
-    fn of_services<'v>(&self, view: &'v View) -> Vec<&'v InstanceRow> {
+    /// The instances of the services meant, at the most so many.
+    fn of_services<'v>(&self, view: &'v View, most: usize) -> Option<Vec<&'v InstanceRow>> {
         if let (Some(Wildcard::Exact(service)), Some(Wildcard::Exact(namespace))) =
             (&self.service, &self.namespace)
         {
-            return view.instances_of(namespace, service).collect();
+            return few(view.instances_of(namespace, service), most);
         }
         let fits = |wanted: &Option<Wildcard>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.matches(text))
@@ -137,7 +134,7 @@ impl Filter {
         let admits = |namespace: &str, service: &str| {
             fits(&self.namespace, namespace) && fits(&self.service, service)
         };
-        view.instances_where(admits).collect()
+        few(view.instances_where(admits), most)
     }
 
     fn admits(&self, row: &InstanceRow) -> bool {

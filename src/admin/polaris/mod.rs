@@ -48,7 +48,7 @@ mod view;
 mod wire;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -163,7 +163,11 @@ impl Polaris {
 
     /// Makes the next view from the last one.
     fn change(&self, change: impl FnOnce(&mut View)) {
-        let _alone = self.viewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.viewing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change_alone(&alone, change);
+    }
+
+    fn change_alone(&self, _: &MutexGuard<'_, ()>, change: impl FnOnce(&mut View)) {
         let mut view = View::clone(&self.view.load());
         change(&mut view);
         self.view.store(Arc::new(view));
@@ -187,6 +191,19 @@ impl Polaris {
         let revision: Revision = self.registry.snapshot().revision();
         if !self.view.load().is_at(revision) {
             self.change(|view| view.follow(&self.registry, &self.beats, Instant::now()));
+        }
+    }
+
+    /// The same, unless somebody else is at a view: whoever looks follows first, so that who only wrote
+    /// need not wait for it.
+    fn keep_up(&self) {
+        let revision = self.registry.snapshot().revision();
+        if self.view.load().is_at(revision) {
+            return;
+        }
+        if let Ok(alone) = self.viewing.try_lock() {
+            let now = Instant::now();
+            self.change_alone(&alone, |view| view.follow(&self.registry, &self.beats, now));
         }
     }
 
@@ -220,13 +237,22 @@ impl Polaris {
         &self,
         plan: impl FnOnce(&mut Draft) -> T + Send + 'static,
     ) -> Result<T, Failed> {
+        let told = self.write(plan).await?;
+        self.follow();
+        Ok(told)
+    }
+
+    /// The same for whom the view may come later.
+    async fn write<T: Send + 'static>(
+        &self,
+        plan: impl FnOnce(&mut Draft) -> T + Send + 'static,
+    ) -> Result<T, Failed> {
         let plan = move |snapshot: &Snapshot| {
             let mut draft = Draft::new(snapshot);
             let told = plan(&mut draft);
             Ok::<_, Error>((draft.changes, told))
         };
         let (_, told) = self.registry.edit(plan).await?;
-        self.follow();
         Ok(told)
     }
 }

@@ -96,15 +96,35 @@ impl Page {
         }
         (amount, rows)
     }
+
+    /// The same of rows in no order, by their places: only those wanted are sorted.
+    pub(super) fn first_of<K: Ord, T>(self, mut all: Vec<(K, T)>) -> (usize, Vec<T>) {
+        let amount = all.len();
+        let end = self.offset.saturating_add(self.limit);
+        if end < amount {
+            all.select_nth_unstable_by(end, |one, other| one.0.cmp(&other.0));
+            all.truncate(end);
+        }
+        all.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let wanted = all.into_iter().skip(self.offset);
+        (amount, wanted.map(|(_, row)| row).collect())
+    }
 }
 
-/// What the shortest of several iterators has, at the cost of that one times their number.
-pub(super) fn shortest<T>(mut all: Vec<impl Iterator<Item = T>>) -> Option<Vec<T>> {
+/// All there are, where there are not more than `most`.
+pub(super) fn few<T>(all: impl Iterator<Item = T>, most: usize) -> Option<Vec<T>> {
+    let found: Vec<T> = all.take(most.saturating_add(1)).collect();
+    (found.len() <= most).then_some(found)
+}
+
+/// What the shortest of several iterators has, at the cost of that one times their number; `None` where
+/// it has more than `most`.
+pub(super) fn shortest<T>(mut all: Vec<impl Iterator<Item = T>>, most: usize) -> Option<Vec<T>> {
     let mut found: Vec<Vec<T>> = all.iter().map(|_| Vec::new()).collect();
     if all.is_empty() {
         return None;
     }
-    loop {
+    for _ in 0..=most {
         for (next, found) in all.iter_mut().zip(&mut found) {
             match next.next() {
                 Some(item) => found.push(item),
@@ -112,6 +132,7 @@ pub(super) fn shortest<T>(mut all: Vec<impl Iterator<Item = T>>) -> Option<Vec<T
             }
         }
     }
+    None
 }
 
 /// A boolean as Go spells it; anything else is none.
@@ -219,10 +240,33 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_rows_in_no_order_is_the_page_of_them_sorted() {
+        let rows = [5, 3, 8, 1, 9, 2, 7];
+        let mut sorted = rows;
+        sorted.sort_unstable();
+        for (offset, limit) in [
+            (0, 3),
+            (2, 3),
+            (5, 100),
+            (7, 1),
+            (9, 2),
+            (0, 0),
+            (usize::MAX, 9),
+        ] {
+            let page = Page { offset, limit };
+            let keyed = rows.iter().map(|row| (*row, *row)).collect();
+            assert_eq!(page.first_of(keyed), page.of(sorted.into_iter()));
+        }
+    }
+
+    #[test]
     fn the_shortest_is_found_in_lockstep() {
-        assert_eq!(shortest(vec![0..9, 3..5, 0..100]), Some(vec![3, 4]));
-        assert_eq!(shortest(vec![0..0, 1..2]), Some(vec![]));
-        assert_eq!(shortest(Vec::<std::ops::Range<u8>>::new()), None);
+        assert_eq!(shortest(vec![0..9, 3..5, 0..100], 2), Some(vec![3, 4]));
+        assert_eq!(shortest(vec![0..9, 3..5, 0..100], 1), None);
+        assert_eq!(shortest(vec![0..0, 1..2], 0), Some(vec![]));
+        assert_eq!(shortest(Vec::<std::ops::Range<u8>>::new(), 9), None);
+        assert_eq!(few(0..3, 3), Some(vec![0, 1, 2]));
+        assert_eq!(few(0..4, 3), None);
     }
 
     #[test]

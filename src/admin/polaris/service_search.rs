@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use super::answer::Failed;
 use super::codes;
 use super::rows::{InstanceRow, ServiceRow};
-use super::search::{Parameters, Wildcard, shortest};
+use super::search::{Parameters, Wildcard, few, shortest};
 use super::view::View;
 
 const ALLOWED: &[&str] = &[
@@ -142,24 +142,39 @@ impl Filter {
     /// Services with an instance on one of the hosts and, perhaps another, on one of the ports.
     fn by_host<'v>(&self, view: &'v View, hosts: &[String]) -> Keys<'v> {
         let rows = hosts.iter().flat_map(|host| view.on_host(host));
-        let found: Vec<_> = rows.collect();
-        let Some(ports) = &self.ports else {
-            return keys(found.into_iter());
+        let mut found = match few(rows, most(view)) {
+            Some(rows) => keys(rows.into_iter()),
+            None => {
+                let is_on = |row: &InstanceRow| hosts.iter().any(|host| **host == *row.host);
+                view.keys_where(is_on).collect()
+            }
         };
-        let has_port = |row: &&InstanceRow| {
-            let mut mates = view.instances_of(&row.namespace, &row.service);
-            mates.any(|mate| ports.contains(&mate.port))
-        };
-        keys(found.into_iter().filter(has_port))
+        if let Some(ports) = &self.ports {
+            found.retain(|key| view.under(key).any(|row| ports.contains(&row.port)));
+        }
+        found
     }
 
-    /// Services with an instance that has all the labels, by way of the rarest.
+    /// Services with an instance that has all the labels, by way of the rarest; where many have that,
+    /// service by service.
     fn by_label<'v>(&'v self, view: &'v View) -> Option<Keys<'v>> {
+        if self.instance.is_empty() {
+            return None;
+        }
+        let has_all = |row: &InstanceRow| has_labels(row, &self.instance);
         let each = self.instance.iter();
         let each = each.map(|(key, value)| labelled(view, key, value));
-        let rows = shortest(each.collect())?.into_iter();
-        Some(keys(rows.filter(|row| has_labels(row, &self.instance))))
+        Some(match shortest(each.collect(), most(view)) {
+            Some(rows) => keys(rows.into_iter().filter(|row| has_all(row))),
+            None => view.keys_where(has_all).collect(),
+        })
     }
+}
+
+/// Instances of an index above which going through the services, each up to its first that fits, is
+/// faster.
+fn most(view: &View) -> usize {
+    view.instances().len() / 4
 }
 
 /// Keys of services.

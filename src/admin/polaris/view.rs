@@ -3,10 +3,11 @@
 //!
 //! The snapshot stays the truth; this repeats nothing but where to look, and adds who is there.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Instant;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use super::heartbeat::Heartbeats;
 use super::names::service_of;
@@ -42,7 +43,8 @@ pub(super) struct View {
     instances: OrdMap<Id, Arc<InstanceRow>>,
     order: OrdMap<Order, Arc<InstanceRow>>,
     members: OrdMap<Arc<str>, Members>,
-    by_host: OrdMap<(Arc<str>, Id), Arc<InstanceRow>>,
+    /// By the hash of a host. Nothing but numbers, so that a change has no counts of others to touch.
+    by_host: OrdSet<(u64, Id)>,
     /// By a label's key and value.
     by_label: OrdMap<(Arc<str>, Arc<str>, Id), Arc<InstanceRow>>,
     census: OrdMap<Arc<str>, Census>,
@@ -227,8 +229,7 @@ impl View {
         let id = row.entity.id;
         let members = self.members.entry(row.key.clone()).or_default();
         members.rows.insert(id, Arc::clone(&row));
-        self.by_host
-            .insert((row.host.clone(), id), Arc::clone(&row));
+        self.by_host.insert((hash(&row.host), id));
         for (key, value) in &row.record.metadata {
             let (key, value) = self.label(key, value);
             self.by_label.insert((key, value, id), Arc::clone(&row));
@@ -265,7 +266,7 @@ impl View {
         self.count(&row, false);
         self.census_of(&row.namespace).instances -= 1;
         self.order.remove(&row.place());
-        self.by_host.remove(&(row.host.clone(), id));
+        self.by_host.remove(&(hash(&row.host), id));
         for (key, value) in &row.record.metadata {
             self.by_label
                 .remove(&((&**key).into(), (&**value).into(), id));
@@ -344,6 +345,25 @@ impl View {
         members.flat_map(|(_, members)| members.rows.values().map(|row| &**row))
     }
 
+    /// The keys of the services of which an instance `fits`.
+    pub(super) fn keys_where(
+        &self,
+        fits: impl Fn(&InstanceRow) -> bool,
+    ) -> impl Iterator<Item = &str> {
+        let has_one =
+            move |(_, members): &(&Arc<str>, &Members)| members.rows.values().any(|row| fits(row));
+        self.members.iter().filter(has_one).map(|(key, _)| &**key)
+    }
+
+    /// The instances of the service with that key.
+    pub(super) fn under<'v>(
+        &'v self,
+        key: &str,
+    ) -> impl Iterator<Item = &'v InstanceRow> + use<'v> {
+        let members = self.members.get(key).into_iter();
+        members.flat_map(|members| members.rows.values().map(|row| &**row))
+    }
+
     pub(super) fn instance(&self, id: Id) -> Option<&InstanceRow> {
         self.instances.get(&id).map(|row| &**row)
     }
@@ -364,17 +384,18 @@ impl View {
         namespace: &str,
         service: &str,
     ) -> impl Iterator<Item = &InstanceRow> {
-        let members = self.members(namespace, service).into_iter();
-        members.flat_map(|members| members.rows.values().map(|row| &**row))
+        self.under(&key(namespace, service))
     }
 
     /// The instances on a host.
-    pub(super) fn on_host(&self, host: &str) -> impl Iterator<Item = &InstanceRow> {
-        let host: Arc<str> = host.into();
-        let from = (Arc::clone(&host), Id::MIN);
-        let all = self.by_host.range(from..);
-        all.take_while(move |((on, _), _)| *on == host)
-            .map(|(_, row)| &**row)
+    pub(super) fn on_host<'v>(
+        &'v self,
+        host: &str,
+    ) -> impl Iterator<Item = &'v InstanceRow> + use<'v> {
+        let (hash, host) = (hash(host), host.to_owned());
+        let all = self.by_host.range((hash, Id::MIN)..=(hash, Id::MAX));
+        let rows = all.filter_map(|(_, id)| self.instance(*id));
+        rows.filter(move |row| *row.host == *host)
     }
 
     /// The instances with a label, whose value begins with that text; with the values.
@@ -393,6 +414,10 @@ impl View {
     pub(super) fn census(&self, namespace: &str) -> Census {
         self.census.get(namespace).copied().unwrap_or_default()
     }
+}
+
+fn hash(host: &str) -> u64 {
+    foldhash::quality::FixedState::default().hash_one(host)
 }
 
 #[cfg(test)]
@@ -437,7 +462,7 @@ mod tests {
             .collect();
         format!(
             "{services:?} {instances:?} {members:?} {:?} {:?} {census:?}",
-            view.by_host.keys().collect::<Vec<_>>(),
+            view.by_host.iter().collect::<Vec<_>>(),
             view.by_label.keys().collect::<Vec<_>>()
         )
     }

@@ -27,7 +27,8 @@ enum Rate {
 }
 
 impl Pace {
-    pub(in crate::l4) fn of(rules: &SessionRules) -> Self {
+    /// `None` where no filter slows anybody down.
+    pub(in crate::l4) fn of(rules: &SessionRules) -> Option<Self> {
         let throttles = rules.filters.iter().filter_map(|filter| match &filter.act {
             Act::Throttle(throttle) => Some(throttle),
             Act::Log(_) | Act::Nothing => None,
@@ -45,7 +46,8 @@ impl Pace {
             });
             queries.into_iter().chain(bytes)
         });
-        Self(rates.collect())
+        let rates: SmallVec<_> = rates.collect();
+        (!rates.is_empty()).then_some(Self(rates))
     }
 
     /// Whether pieces must be small, lest a second's worth comes as one.

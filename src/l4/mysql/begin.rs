@@ -33,57 +33,40 @@ pub(in crate::l4) struct Secured<C> {
     pub(in crate::l4) said: Bytes,
 }
 
+/// Why there is no TLS; with the client and the sequence of an error packet, where it reads one in
+/// clear.
+type Failed<C> = (Cause, Option<(C, u8)>);
+
 /// Opens the client's TLS. Its deadline is the client's own.
 ///
 /// # Errors
-/// A cause; with the sequence that an error packet would have, where the client reads one in clear, and
-/// the client.
+/// A cause, and whom to tell.
 pub(in crate::l4) async fn begin_tls<C: Client>(
     mut client: C,
     origin: &mut Origin,
     config: Arc<ServerConfig>,
     entry: &Entry,
-) -> Result<Secured<C>, (Cause, Option<(C, u8)>)> {
+) -> Result<Secured<C>, Failed<C>> {
     let mut said = BytesMut::with_capacity(256);
-    let (mut heard, known) = match first(&mut client, origin, &mut said).await {
-        Err(cause) => return Err((cause, None)),
-        Ok(begun) => begun,
-    };
-    let Some(Greeting::Hello {
-        connection_id,
-        tls_at,
-    }) = known
-    else {
-        return at_once(client, heard, said, config, entry).await;
-    };
-    entry.learn_connection_id(connection_id);
-    if let Some(byte) = said.get_mut(tls_at) {
-        *byte |= TLS_BIT;
-    }
-    if client.write_all(&said).await.is_err() || client.flush().await.is_err() {
-        return Err((Cause::ClientReset, None));
-    }
-    loop {
-        match response(&heard, 1) {
-            Beginning::Known(Response::Tls) => break,
-            Beginning::Incomplete if heard.len() < HEADER_BYTES + 4 => {}
-            Beginning::Incomplete | Beginning::Other | Beginning::Known(Response::User(_)) => {
-                let sequence = header(&heard).map_or(0, |(_, sequence)| sequence);
-                return Err((Cause::ClearText, Some((client, sequence.wrapping_add(1)))));
+    let begun = first(&mut client, origin, &mut said).await;
+    let heard = match begun.map_err(|cause| (cause, None))? {
+        First::Client(heard) => return at_once(client, heard, said, config, entry).await,
+        First::Origin {
+            connection_id,
+            tls_at,
+        } => {
+            entry.learn_connection_id(connection_id);
+            if let Some(byte) = said.get_mut(tls_at) {
+                *byte |= TLS_BIT;
             }
+            answered(&mut client, &said).await
         }
-        match client.read_buf(&mut heard).await {
-            Ok(0) => return Err((Cause::Closed, None)),
-            Ok(_) => {}
-            Err(_) => return Err((Cause::ClientReset, None)),
-        }
-    }
-    while heard.len() < HEADER_BYTES + SSL_REQUEST_BYTES {
-        match client.read_buf(&mut heard).await {
-            Ok(count) if count > 0 => {}
-            Ok(_) | Err(_) => return Err((Cause::ClientReset, None)),
-        }
-    }
+    };
+    let mut heard = match heard {
+        Ok(heard) => heard,
+        Err((cause, None)) => return Err((cause, None)),
+        Err((cause, Some(sequence))) => return Err((cause, Some((client, sequence)))),
+    };
     let ahead = heard.split_off(HEADER_BYTES + SSL_REQUEST_BYTES);
     let secured = client.secure(config, ahead.freeze()).await;
     Ok(Secured {
@@ -97,48 +80,103 @@ pub(in crate::l4) async fn begin_tls<C: Client>(
 /// The bit of the capabilities' byte that says that TLS may begin.
 const TLS_BIT: u8 = 0x08;
 
-/// Waits for whoever speaks first: what the client said, or how the server greeted. What the server
-/// said is gathered.
+/// Who spoke first.
+enum First {
+    /// With what it said.
+    Client(BytesMut),
+    /// It greeted.
+    Origin { connection_id: u32, tls_at: usize },
+}
+
+/// Waits for whoever speaks first. What the server says is gathered.
 async fn first<C: Client>(
     client: &mut C,
     origin: &mut Origin,
     said: &mut BytesMut,
-) -> Result<(BytesMut, Option<Greeting>), Cause> {
+) -> Result<First, Cause> {
     let mut heard = BytesMut::with_capacity(256);
     loop {
         tokio::select! {
             biased;
-            read = client.read_buf(&mut heard) => return match read {
-                Ok(0) => Err(Cause::Closed),
-                Ok(_) => Ok((heard, None)),
-                Err(_) => Err(Cause::ClientReset),
-            },
-            read = origin.read_buf(said) => match read {
-                Ok(0) | Err(_) => return Err(Cause::Greeting),
-                Ok(_) => {}
-            },
+            read = client.read_buf(&mut heard) => {
+                more(read, Cause::Closed, Cause::ClientReset)?;
+                return Ok(First::Client(heard));
+            }
+            read = origin.read_buf(said) => more(read, Cause::Greeting, Cause::Greeting)?,
         }
-        let known = greeting(said.get(..BEGINNING_BYTES_MAX).unwrap_or(said));
-        let whole = header(said).map_or(0, |(length, _)| HEADER_BYTES + length);
-        match known {
-            Beginning::Known(hello @ Greeting::Hello { .. }) if said.len() == whole => {
-                return Ok((heard, Some(hello)));
+        match greeted(said)? {
+            None => {}
+            Some(Greeting::Hello {
+                connection_id,
+                tls_at,
+            }) => {
+                return Ok(First::Origin {
+                    connection_id,
+                    tls_at,
+                });
             }
-            // Nobody says more than a greeting before the client has answered.
-            Beginning::Known(_) | Beginning::Incomplete if said.len() <= GREETING_BYTES_MAX => {
-                if matches!(known, Beginning::Known(Greeting::Hello { .. })) && said.len() > whole {
-                    return Err(Cause::Greeting);
-                }
-                if said.len() >= whole && matches!(known, Beginning::Known(Greeting::Refusal)) {
-                    // The client reads why, in the server's own words.
-                    let _ = client.write_all(said).await;
-                    return Err(Cause::Greeting);
-                }
-            }
-            Beginning::Known(_) | Beginning::Incomplete | Beginning::Other => {
+            Some(Greeting::Refusal) => {
+                // The client reads why, in the server's own words.
+                let _ = client.write_all(said).await;
+                let _ = client.shutdown().await;
                 return Err(Cause::Greeting);
             }
         }
+    }
+}
+
+/// Whether a read brought something.
+fn more(read: std::io::Result<usize>, at_end: Cause, broken: Cause) -> Result<(), Cause> {
+    match read {
+        Ok(0) => Err(at_end),
+        Ok(_) => Ok(()),
+        Err(_) => Err(broken),
+    }
+}
+
+/// How the server greets, once its packet is there. Nobody says more before the client has answered.
+fn greeted(said: &[u8]) -> Result<Option<Greeting>, Cause> {
+    let known = greeting(said.get(..BEGINNING_BYTES_MAX).unwrap_or(said));
+    let whole = header(said).map_or(usize::MAX, |(length, _)| HEADER_BYTES + length);
+    let is_over = said.len() > whole || said.len() > GREETING_BYTES_MAX;
+    match known {
+        Beginning::Other => Err(Cause::Greeting),
+        Beginning::Known(Greeting::Hello { .. }) | Beginning::Incomplete if is_over => {
+            Err(Cause::Greeting)
+        }
+        Beginning::Known(greeting) if said.len() >= whole => Ok(Some(greeting)),
+        Beginning::Known(_) if said.len() > GREETING_BYTES_MAX => Err(Cause::Greeting),
+        Beginning::Known(_) | Beginning::Incomplete => Ok(None),
+    }
+}
+
+/// Greets the client, and waits until it has asked for TLS; what it has said then, at least its whole
+/// packet.
+///
+/// # Errors
+/// A cause, and the sequence of an error packet where it reads one.
+async fn answered(
+    client: &mut impl Client,
+    greeting: &[u8],
+) -> Result<BytesMut, (Cause, Option<u8>)> {
+    let gone = |_| (Cause::ClientReset, None);
+    client.write_all(greeting).await.map_err(gone)?;
+    client.flush().await.map_err(gone)?;
+    let mut heard = BytesMut::with_capacity(256);
+    loop {
+        match response(&heard, 1) {
+            Beginning::Known(Response::Tls) if heard.len() >= HEADER_BYTES + SSL_REQUEST_BYTES => {
+                return Ok(heard);
+            }
+            Beginning::Known(Response::Tls) => {}
+            Beginning::Incomplete if heard.len() < HEADER_BYTES + 4 => {}
+            Beginning::Incomplete | Beginning::Other | Beginning::Known(Response::User(_)) => {
+                let sequence = header(&heard).map_or(0, |(_, sequence)| sequence);
+                return Err((Cause::ClearText, Some(sequence.wrapping_add(1))));
+            }
+        }
+        let read = client.read_buf(&mut heard).await;
+        more(read, Cause::Closed, Cause::ClientReset).map_err(|cause| (cause, None))?;
     }
 }
 
@@ -150,7 +188,7 @@ async fn at_once<C: Client>(
     said: BytesMut,
     config: Arc<ServerConfig>,
     entry: &Entry,
-) -> Result<Secured<C>, (Cause, Option<(C, u8)>)> {
+) -> Result<Secured<C>, Failed<C>> {
     if heard.first() != Some(&TLS_HANDSHAKE) {
         return Err((Cause::ClearText, Some((client, 0))));
     }

@@ -301,4 +301,6 @@ fn master_id(node: &Node<'_>) -> Option<i64> {
 }
 
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
 mod tests;

@@ -31,6 +31,10 @@ pub struct Session<'a> {
     pub attempts: u32,
     /// Why it ended.
     pub cause: &'static str,
+    /// As it was shown while it was open. Only in JSON, as is the next.
+    pub session: Option<u64>,
+    /// Who the client said it is.
+    pub user: Option<&'a str>,
 }
 
 impl Format {
@@ -91,6 +95,10 @@ fn json(session: &Session<'_>, out: &mut Vec<u8>) {
     json_text("endpoint", session.endpoint.map(str::as_bytes), out);
     json_number("attempts", u64::from(session.attempts), out);
     json_text("cause", Some(session.cause.as_bytes()), out);
+    if let Some(id) = session.session {
+        json_number("session", id, out);
+    }
+    json_text("user", session.user.map(str::as_bytes), out);
     out.push(b'}');
 }
 
@@ -114,6 +122,8 @@ mod tests {
             endpoint: Some("10.0.0.1:3306"),
             attempts: 2,
             cause: "closed",
+            session: Some(7),
+            user: Some("maxuser"),
         }
     }
 
@@ -131,6 +141,7 @@ mod tests {
             "server_name": "db.test", "listener": "stream_tls", "bytes_in": 3, "bytes_out": 5,
             "duration_seconds": 1.5, "connect_duration_seconds": 0.002, "route": "r",
             "service": "s", "endpoint": "10.0.0.1:3306", "attempts": 2, "cause": "closed",
+            "session": 7, "user": "maxuser",
         });
         assert_eq!(line, expected);
     }
