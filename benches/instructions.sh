@@ -13,7 +13,7 @@ binary=$(cargo bench --locked --no-run --bench lookups --message-format=json 2>/
 printf '%-10s' shape
 printf '%10s' "${sizes[@]}"
 echo
-for shape in prefix miss regex host wildcard mixed; do
+for shape in prefix miss regex host wildcard site mixed; do
     printf '%-10s' "$shape"
     for size in "${sizes[@]}"; do
         collected=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null \

@@ -12,8 +12,9 @@ use sluicegate::table::{Compiler, Question, Table};
 use sluicegate::tls::Sessions;
 use sluicegate::upstream::{Endpoints, Resolved};
 
-/// Requests that a lookup bench asks in turn, so that no single one stays in the cache.
-const ASKED: usize = 1024;
+/// Requests that a lookup bench asks in turn: so many that what they touch of a large table is in no
+/// near cache when they come again.
+const ASKED: usize = 20_000;
 
 /// What the routes of a table look like, and the requests made to it.
 #[derive(Clone, Copy, Debug)]
@@ -28,17 +29,20 @@ pub(crate) enum Shape {
     Host,
     /// One wildcard host each.
     Wildcard,
+    /// Three routes a host, each with a prefix.
+    Site,
     /// As gateways are used: two routes a host, each with methods and a prefix.
     Mixed,
 }
 
 impl Shape {
-    pub(crate) const ALL: [(&'static str, Self); 6] = [
+    pub(crate) const ALL: [(&'static str, Self); 7] = [
         ("prefix", Self::Prefix),
         ("miss", Self::Miss),
         ("regex", Self::Regex),
         ("host", Self::Host),
         ("wildcard", Self::Wildcard),
+        ("site", Self::Site),
         ("mixed", Self::Mixed),
     ];
 
@@ -52,6 +56,10 @@ impl Shape {
             }
             Self::Host => json!({"hosts": [format!("h{n}.example.com")], "paths": ["/"]}),
             Self::Wildcard => json!({"hosts": [format!("*.h{n}.example.com")], "paths": ["/"]}),
+            Self::Site => json!({
+                "hosts": [format!("h{}.example.com", n / SITE_PATHS.len())],
+                "paths": [site_path(n)],
+            }),
             Self::Mixed => json!({
                 "hosts": [format!("h{}.example.com", n / 2)],
                 "paths": [if n.is_multiple_of(2) { "/api/" } else { "/" }],
@@ -71,9 +79,19 @@ impl Shape {
             Self::Regex => ("example.com".into(), items(n / 10 * 10)),
             Self::Host => (format!("h{n}.example.com"), items(n)),
             Self::Wildcard => (format!("www.h{n}.example.com"), items(n)),
+            Self::Site => (
+                format!("h{}.example.com", n / SITE_PATHS.len()),
+                format!("{}items/42", site_path(n)),
+            ),
             Self::Mixed => (format!("h{}.example.com", n / 2), "/api/items/42".into()),
         }
     }
+}
+
+const SITE_PATHS: [&str; 3] = ["/api/", "/static/", "/"];
+
+fn site_path(n: usize) -> &'static str {
+    SITE_PATHS.get(n % SITE_PATHS.len()).unwrap_or(&"/")
 }
 
 /// A snapshot of `count` routes to one service, and what compiles it.

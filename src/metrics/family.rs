@@ -1,10 +1,10 @@
 //! Families whose samples are the counters of things that come and go with tables.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use triomphe::Arc;
 
 use super::{Error, RouteLabels};
 

@@ -1,11 +1,12 @@
 //! Counters of one route, created when its first request comes: a hundred thousand idle routes cost
 //! a pointer each. Whoever has the routes shows the busy ones when they are asked for.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
+use triomphe::Arc;
 
 use super::family::{Busy, Families, Family, counter, float, gauge};
 use super::{Error, Metrics};
@@ -54,7 +55,8 @@ pub struct Outcome {
 #[derive(Debug, Default)]
 pub struct RouteStats(OnceLock<Arc<Counters>>);
 
-/// What most requests count stands first and together: two lines of the cache.
+/// What most requests count stands first and together: two lines of the cache, of three with the
+/// count before it in an [`Arc`].
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Counters {
@@ -342,6 +344,11 @@ mod tests {
     #[test]
     fn an_idle_route_costs_a_pointer_and_its_flag() {
         assert!(size_of::<RouteStats>() <= 16);
+    }
+
+    #[test]
+    fn counters_are_three_lines_of_the_cache_with_the_count_of_who_has_them() {
+        assert!(size_of::<usize>() + size_of::<Counters>() <= 3 * 64);
     }
 
     #[test]

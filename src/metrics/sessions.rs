@@ -1,10 +1,11 @@
 //! Counters of connections of bytes, by the route and the service they go to; made when the first
 //! comes. Whoever has the routes shows the busy ones when they are asked for.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use prometheus::proto::{Metric, MetricType};
+use triomphe::Arc;
 
 use super::family::{Busy, Families, Family, counter, gauge};
 use super::{Error, Metrics, RouteLabels};

@@ -152,7 +152,10 @@ impl Gateway {
             connection_only,
             place: place(hit, service, target, head, x),
             told: self.shared.kong_debug && kong::asks(head.headers),
-            body_bytes_max: facts.body_bytes_max.unwrap_or(self.shared.body_bytes_max),
+            body_bytes_max: hit
+                .route()
+                .body_bytes_max()
+                .unwrap_or(self.shared.body_bytes_max),
             in_flight: hit.route().begin(),
         }
     }

@@ -1,61 +1,86 @@
 //! Entries by host: exact names, wildcards by their literal part, and the routes that name no host.
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
+use std::iter;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
-
 use smallvec::SmallVec;
+use triomphe::ThinArc;
 
-use super::paths::Node;
+use super::paths;
+use super::paths::{Item, Node};
 use super::route::Entry;
 use crate::model::{HostPattern, HostShape, Id};
 
-/// A fixed seed: keys come from the operator only, and every node builds the same table.
-type ByName = GenericHashMap<Literal, Arc<Node>, foldhash::fast::FixedState, DefaultSharedPtr>;
-
-/// The literal part of a host. Most are short, and then stand in the map.
-type Literal = SmallVec<[u8; 24]>;
+/// The most entries that stand beside their host's name.
+const BESIDE_MAX: usize = 8;
 
 /// The paths of every host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hosts {
     any: Node,
-    exact: ByName,
+    exact: Sites,
     /// By `.suffix`.
-    leading: ByName,
+    leading: Sites,
     /// By `prefix.`.
-    trailing: ByName,
+    trailing: Sites,
 }
 
+/// Sites by name. The seed is fixed: names come from the operator only, and every node builds the same
+/// table.
+#[derive(Clone, Debug, Default)]
+struct Sites(GenericHashMap<Site, (), foldhash::fast::FixedState, DefaultSharedPtr>);
+
+/// A host and its entries: the name and few entries in one piece. Among thousands of hosts every
+/// piece that a request goes through is in no cache, and has to be waited for.
+#[derive(Clone, Debug)]
+struct Site(ThinArc<Head, Item>);
+
+#[derive(Debug)]
+struct Head {
+    name: Literal,
+    /// The entries, where they are too many to stand beside the name.
+    paths: Option<Arc<Node>>,
+}
+
+/// The literal part of a host. Most are short, and then stand in their head.
+type Literal = SmallVec<[u8; 24]>;
+
 impl Hosts {
-    /// Shows the paths of every pattern that `host` fits: itself, its wildcards, and any host.
+    /// Shows the entries of every pattern that `host` fits (itself, its wildcards, and any host) and
+    /// of every key that `path` begins with. As [`Node::walk`].
     #[inline]
-    pub(super) fn each<'t>(&'t self, host: &str, mut visit: impl FnMut(&'t Node)) {
-        if let Some(paths) = self.exact.get(host.as_bytes()) {
-            visit(paths);
+    pub(super) fn walk<'t>(
+        &'t self,
+        host: &str,
+        path: &[u8],
+        mut visit: impl FnMut(&'t Entry) -> ControlFlow<()>,
+    ) {
+        self.exact.walk(host.as_bytes(), path, &mut visit);
+        if !self.leading.0.is_empty() || !self.trailing.0.is_empty() {
+            self.walk_wildcards(host, path, &mut visit);
         }
-        if !self.leading.is_empty() || !self.trailing.is_empty() {
-            self.each_wildcard(host, &mut visit);
-        }
-        visit(&self.any);
+        self.any.walk(path, visit);
     }
 
-    fn each_wildcard<'t>(&'t self, host: &str, visit: &mut impl FnMut(&'t Node)) {
-        for (dot, _) in host.match_indices('.') {
+    fn walk_wildcards<'t>(
+        &'t self,
+        host: &str,
+        path: &[u8],
+        visit: &mut impl FnMut(&'t Entry) -> ControlFlow<()>,
+    ) {
+        let host = host.as_bytes();
+        for dot in memchr::memchr_iter(b'.', host) {
             let (before, behind) = (host.get(..=dot), host.get(dot..));
-            if let Some(paths) = behind
-                .filter(|_| dot > 0)
-                .and_then(|part| self.leading.get(part.as_bytes()))
-            {
-                visit(paths);
+            if let Some(suffix) = behind.filter(|_| dot > 0) {
+                self.leading.walk(suffix, path, visit);
             }
-            let open = dot + 1 < host.len();
-            if let Some(paths) = before
-                .filter(|_| open)
-                .and_then(|part| self.trailing.get(part.as_bytes()))
-            {
-                visit(paths);
+            if let Some(prefix) = before.filter(|_| dot + 1 < host.len()) {
+                self.trailing.walk(prefix, path, visit);
             }
         }
     }
@@ -64,39 +89,199 @@ impl Hosts {
         match host {
             None => self.any.insert(key, entry),
             Some(host) => {
-                let names = self.names(host.shape());
-                let literal = host.literal().as_bytes();
-                if let Some(paths) = names.get_mut(literal) {
-                    Arc::make_mut(paths).insert(key, entry);
-                } else {
-                    let mut paths = Node::default();
-                    paths.insert(key, entry);
-                    names.insert(literal.into(), Arc::new(paths));
-                }
+                let name = host.literal().as_bytes();
+                self.sites(host.shape()).insert(name, key, entry);
             }
         }
     }
 
     pub(super) fn remove(&mut self, host: Option<&HostPattern>, key: &[u8], route: Id) {
-        let Some(host) = host else {
-            return self.any.remove(key, route);
-        };
-        let names = self.names(host.shape());
-        let literal = host.literal().as_bytes();
-        let Some(paths) = names.get_mut(literal) else {
-            return;
-        };
-        Arc::make_mut(paths).remove(key, route);
-        if paths.is_empty() {
-            names.remove(literal);
+        match host {
+            None => self.any.remove(key, route),
+            Some(host) => {
+                let name = host.literal().as_bytes();
+                self.sites(host.shape()).remove(name, key, route);
+            }
         }
     }
 
-    const fn names(&mut self, shape: HostShape) -> &mut ByName {
+    const fn sites(&mut self, shape: HostShape) -> &mut Sites {
         match shape {
             HostShape::Exact => &mut self.exact,
             HostShape::Leading => &mut self.leading,
             HostShape::Trailing => &mut self.trailing,
         }
+    }
+}
+
+impl Sites {
+    #[inline]
+    fn walk<'t>(
+        &'t self,
+        name: &[u8],
+        path: &[u8],
+        visit: &mut impl FnMut(&'t Entry) -> ControlFlow<()>,
+    ) {
+        if let Some((site, ())) = self.0.get_key_value(name) {
+            site.walk(path, visit);
+        }
+    }
+
+    fn insert(&mut self, name: &[u8], key: &[u8], entry: Entry) {
+        let site = match self.0.remove_with_key(name) {
+            Some((site, ())) => site.with(key, entry),
+            None => Site::few(name.into(), paths::with(&[], key, entry)),
+        };
+        self.0.insert(site, ());
+    }
+
+    fn remove(&mut self, name: &[u8], key: &[u8], route: Id) {
+        let site = self.0.remove_with_key(name);
+        if let Some(site) = site.and_then(|(site, ())| site.without(key, route)) {
+            self.0.insert(site, ());
+        }
+    }
+}
+
+impl Site {
+    fn few(name: Literal, items: Vec<Item>) -> Self {
+        let head = Head { name, paths: None };
+        Self(ThinArc::from_header_and_iter(head, items.into_iter()))
+    }
+
+    fn many(name: Literal, paths: Arc<Node>) -> Self {
+        let paths = Some(paths);
+        Self(ThinArc::from_header_and_iter(
+            Head { name, paths },
+            iter::empty(),
+        ))
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    fn items(&self) -> &[Item] {
+        &self.0.slice
+    }
+
+    #[inline]
+    fn walk<'t>(&'t self, path: &[u8], visit: &mut impl FnMut(&'t Entry) -> ControlFlow<()>) {
+        match &self.head().paths {
+            None => paths::each(self.items(), path, visit),
+            Some(paths) => paths.walk(path, visit),
+        }
+    }
+
+    fn with(self, key: &[u8], entry: Entry) -> Self {
+        let Head { name, paths } = self.head();
+        let (name, paths) = (name.clone(), paths.clone());
+        let mut paths = match paths {
+            Some(paths) => paths,
+            None if self.items().len() < BESIDE_MAX => {
+                return Self::few(name, paths::with(self.items(), key, entry));
+            }
+            None => Arc::new(Node::from(self.items().to_vec())),
+        };
+        // Lest a site that no other table has keeps its paths from being changed where they stand.
+        drop(self);
+        Arc::make_mut(&mut paths).insert(key, entry);
+        Self::many(name, paths)
+    }
+
+    /// `None` where no entry is left.
+    fn without(self, key: &[u8], route: Id) -> Option<Self> {
+        let Head { name, paths } = self.head();
+        let (name, paths) = (name.clone(), paths.clone());
+        let items = match paths {
+            None => paths::without(self.items(), key, route),
+            Some(mut paths) => {
+                drop(self);
+                Arc::make_mut(&mut paths).remove(key, route);
+                match paths.few(BESIDE_MAX / 2) {
+                    Some(items) => items.to_vec(),
+                    None => return Some(Self::many(name, paths)),
+                }
+            }
+        };
+        (!items.is_empty()).then(|| Self::few(name, items))
+    }
+}
+
+impl Borrow<[u8]> for Site {
+    fn borrow(&self) -> &[u8] {
+        &self.head().name
+    }
+}
+
+impl Hash for Site {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let name: &[u8] = self.borrow();
+        name.hash(state);
+    }
+}
+
+impl PartialEq for Site {
+    fn eq(&self, other: &Self) -> bool {
+        self.head().name == other.head().name
+    }
+}
+
+impl Eq for Site {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::paths::tests::entry;
+
+    fn found(hosts: &Hosts, host: &str, path: &str) -> Vec<u16> {
+        let mut found = Vec::new();
+        hosts.walk(host, path.as_bytes(), |entry| {
+            found.push(entry.position);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    #[test]
+    fn a_host_grows_and_shrinks_through_every_form_and_copies_stay_as_they_were() {
+        let pattern: HostPattern = "a.b".parse().unwrap();
+        let key = |n: u16| format!("/{n}/");
+        let entries: Vec<Entry> = (0..40).map(entry).collect();
+        let (mut hosts, mut copies) = (Hosts::default(), vec![Hosts::default()]);
+        for entry in &entries {
+            hosts.insert(
+                Some(&pattern),
+                key(entry.position).as_bytes(),
+                entry.clone(),
+            );
+            copies.push(hosts.clone());
+        }
+        for entry in entries.iter().rev() {
+            let shown = copies.pop().unwrap();
+            for n in 0..40 {
+                let there: &[u16] = if n <= entry.position { &[n] } else { &[] };
+                assert_eq!(found(&hosts, "a.b", &key(n)), there);
+                assert_eq!(found(&shown, "a.b", &key(n)), there);
+            }
+            let (key, route) = (key(entry.position), entry.route.id());
+            hosts.remove(Some(&pattern), key.as_bytes(), route);
+        }
+        assert!(hosts.exact.0.is_empty());
+    }
+
+    #[test]
+    fn few_entries_stand_beside_the_name_again_when_many_have_gone() {
+        let mut site = Site::few(Literal::new(), Vec::new());
+        let entries: Vec<Entry> = (0..40).map(entry).collect();
+        for entry in &entries {
+            site = site.with(b"/", entry.clone());
+        }
+        assert!(site.head().paths.is_some());
+        for entry in &entries[1..] {
+            site = site.without(b"/", entry.route.id()).unwrap();
+        }
+        assert!(site.head().paths.is_none() && site.items().len() == 1);
+        assert!(site.without(b"/", entries[0].route.id()).is_none());
     }
 }

@@ -5,9 +5,10 @@
 //! A prefix path stands at its own text, an exact path likewise, a regex at the literal that every
 //! match of it begins with. Looking a path up visits the nodes along it: as many as the path is
 //! deep, however many routes there are. With many routes each node on the way is memory that no cache
-//! holds, so a node stands in its parent's array, and the last levels are buckets: keys side by side,
-//! compared one by one.
+//! holds, so a node stands in its parent's array, and the last levels are buckets: keys and entries side
+//! by side, compared one by one.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use memchr::memchr;
@@ -26,12 +27,15 @@ pub(super) enum Node {
     Fork(Fork),
 }
 
-/// Few entries, in no order.
+/// Few entries, best first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bucket {
-    /// The key of each entry, behind its length in two bytes.
-    keys: Arc<[u8]>,
-    entries: Arc<[Entry]>,
+pub(super) struct Bucket(Arc<[Item]>);
+
+/// An entry and its key, from where the list that it is in stands.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    key: Label,
+    entry: Entry,
 }
 
 /// Many entries, told apart by their next byte.
@@ -44,7 +48,7 @@ pub(super) struct Fork {
     branch: Branch,
 }
 
-/// Most labels are short, and then stand in their node.
+/// Most labels and keys are short, and then stand where they are used.
 type Label = SmallVec<[u8; 16]>;
 
 /// The ways on from a fork.
@@ -65,26 +69,37 @@ impl Default for Node {
 impl Node {
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Self::Bucket(bucket) => bucket.entries.is_empty(),
+            Self::Bucket(bucket) => bucket.0.is_empty(),
             Self::Fork(fork) => fork.branch.nodes.is_empty() && fork.entries.is_empty(),
         }
     }
 
-    /// Shows the entries of every key that `path` begins with.
+    /// Its items, where they are at most `max`.
+    pub(super) fn few(&self, max: usize) -> Option<&[Item]> {
+        match self {
+            Self::Bucket(bucket) if bucket.0.len() <= max => Some(&bucket.0),
+            Self::Bucket(_) | Self::Fork(_) => None,
+        }
+    }
+
+    /// Shows the entries of every key that `path` begins with. They come in lists, best first;
+    /// `visit` may break a list off.
     #[inline]
-    pub(super) fn walk<'t>(&'t self, path: &[u8], mut visit: impl FnMut(&'t [Entry])) {
+    pub(super) fn walk<'t>(
+        &'t self,
+        path: &[u8],
+        mut visit: impl FnMut(&'t Entry) -> ControlFlow<()>,
+    ) {
         let (mut node, mut rest) = (self, path);
         loop {
             let fork = match node {
-                Self::Bucket(bucket) => return bucket.each(rest, visit),
+                Self::Bucket(bucket) => return each(&bucket.0, rest, visit),
                 Self::Fork(fork) => fork,
             };
             let Some(behind) = rest.strip_prefix(&*fork.label) else {
                 return;
             };
-            if !fork.entries.is_empty() {
-                visit(&fork.entries);
-            }
+            let _all_or_enough = fork.entries.iter().try_for_each(&mut visit);
             let Some((next, behind)) = behind.split_first() else {
                 return;
             };
@@ -98,7 +113,9 @@ impl Node {
     /// Adds an entry at `key`. What another table shares is copied, the rest changed.
     pub(super) fn insert(&mut self, key: &[u8], entry: Entry) {
         match self {
-            Self::Bucket(bucket) if bucket.entries.len() < BUCKET_MAX => bucket.insert(key, entry),
+            Self::Bucket(bucket) if bucket.0.len() < BUCKET_MAX => {
+                bucket.0 = with(&bucket.0, key, entry).into();
+            }
             Self::Bucket(bucket) => {
                 let mut fork = bucket.burst();
                 fork.insert(key, entry);
@@ -112,7 +129,7 @@ impl Node {
     pub(super) fn remove(&mut self, key: &[u8], route: Id) {
         match self {
             Self::Bucket(bucket) => {
-                bucket.retain(|at, entry| at != key || entry.route.id() != route);
+                bucket.0 = without(&bucket.0, key, route).into();
             }
             Self::Fork(fork) => {
                 fork.remove(key, route);
@@ -135,52 +152,50 @@ impl Node {
     }
 }
 
-impl Bucket {
+impl From<Vec<Item>> for Node {
+    /// Of at most as many items as a bucket has.
+    fn from(items: Vec<Item>) -> Self {
+        Self::Bucket(Bucket(items.into()))
+    }
+}
+
+/// Shows the entries of every key that `path` begins with, until `visit` breaks off.
+#[inline]
+pub(super) fn each<'t>(
+    items: &'t [Item],
+    path: &[u8],
+    visit: impl FnMut(&'t Entry) -> ControlFlow<()>,
+) {
+    let fitting = items.iter().filter(|item| item.fits(path));
+    let _all_or_enough = fitting.map(|item| &item.entry).try_for_each(visit);
+}
+
+/// The items and one more, at its place in the order.
+pub(super) fn with(items: &[Item], key: &[u8], entry: Entry) -> Vec<Item> {
+    let at = items.partition_point(|other| other.entry.order(&entry).is_lt());
+    let mut items = items.to_vec();
+    let key = key.into();
+    items.insert(at, Item { key, entry });
+    items
+}
+
+/// The items but those of `route` at `key`.
+pub(super) fn without(items: &[Item], key: &[u8], route: Id) -> Vec<Item> {
+    let stays = |item: &&Item| *item.key != *key || item.entry.route.id() != route;
+    items.iter().filter(stays).cloned().collect()
+}
+
+impl Item {
     #[inline]
-    fn each<'t>(&'t self, rest: &[u8], mut visit: impl FnMut(&'t [Entry])) {
-        let mut keys = &*self.keys;
-        for entry in &*self.entries {
-            let Some((key, behind)) = split_key(keys) else {
-                return;
-            };
-            if key.first().is_none_or(|first| rest.first() == Some(first)) && rest.starts_with(key)
-            {
-                visit(std::slice::from_ref(entry));
-            }
-            keys = behind;
-        }
+    fn fits(&self, path: &[u8]) -> bool {
+        let first = self.key.first();
+        first.is_none_or(|first| path.first() == Some(first)) && path.starts_with(&self.key)
     }
+}
 
-    fn items(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
-        let mut keys = &*self.keys;
-        self.entries.iter().map_while(move |entry| {
-            let (key, behind) = split_key(keys)?;
-            keys = behind;
-            Some((key, entry))
-        })
-    }
-
-    fn insert(&mut self, key: &[u8], entry: Entry) {
-        let mut keys = self.keys.to_vec();
-        push_key(&[key], &mut keys);
-        self.keys = keys.into();
-        self.entries = self.entries.iter().cloned().chain([entry]).collect();
-    }
-
-    fn retain(&mut self, keep: impl Fn(&[u8], &Entry) -> bool) {
-        let (mut keys, mut entries) = (Vec::new(), Vec::new());
-        for (key, entry) in self.items().filter(|(key, entry)| keep(key, entry)) {
-            push_key(&[key], &mut keys);
-            entries.push(entry.clone());
-        }
-        *self = Self {
-            keys: keys.into(),
-            entries: entries.into(),
-        };
-    }
-
+impl Bucket {
     fn burst(&self) -> Fork {
-        let mut keys = self.items().map(|(key, _)| key);
+        let mut keys = self.0.iter().map(|item| &*item.key);
         let first = keys.next().unwrap_or_default();
         let shared = keys.map(|key| common_prefix(first, key)).min();
         let label = first.get(..shared.unwrap_or(first.len()));
@@ -188,36 +203,19 @@ impl Bucket {
             label: label.unwrap_or_default().into(),
             ..Fork::default()
         };
-        for (key, entry) in self.items() {
-            fork.insert(key, entry.clone());
+        for item in &*self.0 {
+            fork.insert(&item.key, item.entry.clone());
         }
         fork
     }
 
     fn behind(&self, before: &[u8]) -> Self {
-        let mut keys = Vec::new();
-        for (key, _) in self.items() {
-            push_key(&[before, key], &mut keys);
-        }
-        Self {
-            keys: keys.into(),
-            entries: Arc::clone(&self.entries),
-        }
+        let behind = |item: &Item| Item {
+            key: [before, &item.key].concat().into(),
+            entry: item.entry.clone(),
+        };
+        Self(self.0.iter().map(behind).collect())
     }
-}
-
-/// Appends a key of several parts. Path patterns are far shorter than what two bytes can say.
-fn push_key(parts: &[&[u8]], keys: &mut Vec<u8>) {
-    let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    let length = u16::try_from(length).expect("a path pattern has at most 8192 bytes");
-    keys.extend_from_slice(&length.to_ne_bytes());
-    keys.extend(parts.iter().copied().flatten());
-}
-
-#[inline]
-fn split_key(keys: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, behind) = keys.split_first_chunk::<2>()?;
-    behind.split_at_checked(u16::from_ne_bytes(*length).into())
 }
 
 impl Fork {
@@ -271,11 +269,11 @@ impl Fork {
     fn simplified(&self) -> Option<Node> {
         match (&*self.entries, &*self.branch.nodes) {
             (entries, []) if entries.len() <= BUCKET_MAX => {
-                let mut bucket = Bucket::default();
-                for entry in entries {
-                    bucket.insert(&self.label, entry.clone());
-                }
-                Some(Node::Bucket(bucket))
+                let here = |entry: &Entry| Item {
+                    key: self.label.clone(),
+                    entry: entry.clone(),
+                };
+                Some(Node::Bucket(Bucket(entries.iter().map(here).collect())))
             }
             ([], [only]) => Some(only.behind(&[&*self.label, &*self.branch.bytes].concat())),
             _ => None,
@@ -354,7 +352,7 @@ fn extend_literal(hir: &regex_syntax::hir::Hir, prefix: &mut Vec<u8>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -362,7 +360,8 @@ mod tests {
     use crate::table::rank::Rank;
     use crate::table::route::{PathTest, Route};
 
-    fn entry(position: u16) -> Entry {
+    /// An entry of a route of its own.
+    pub(in crate::table) fn entry(position: u16) -> Entry {
         let document = serde_json::json!({"name": format!("r{position}")});
         let serde_json::Value::Object(document) = document else {
             panic!("{document}")
@@ -380,8 +379,9 @@ mod tests {
 
     fn found(node: &Node, path: &str) -> Vec<u16> {
         let mut found = Vec::new();
-        node.walk(path.as_bytes(), |entries| {
-            found.extend(entries.iter().map(|entry| entry.position));
+        node.walk(path.as_bytes(), |entry| {
+            found.push(entry.position);
+            ControlFlow::Continue(())
         });
         found.sort_unstable();
         found
@@ -437,6 +437,11 @@ mod tests {
         }
         assert!(matches!(node, Node::Bucket(_)), "{node:?}");
         assert_eq!(found(&node, "/svc0/api/x"), [0]);
+    }
+
+    #[test]
+    fn an_item_is_no_longer_than_a_line_of_the_cache() {
+        assert!(size_of::<Item>() <= 64, "{}", size_of::<Item>());
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) struct Rank {
     plain_hosts: bool,
     headers: u8,
     shape: Shape,
-    regex_priority: i32,
-    length: u32,
+    /// Part 6 of a regex, part 7 of any other path: none has both.
+    within: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,11 +40,12 @@ enum Shape {
 impl Rank {
     /// The rank of a route when `path`, one of its paths or none, is what matched.
     pub(super) fn new(route: &model::Route, path: Option<&PathPattern>) -> Self {
-        let (shape, regex_priority, length) = match path {
-            None => (Shape::Prefix, 0, 0),
-            Some(PathPattern::Prefix(text)) => (Shape::Prefix, 0, text.len()),
-            Some(PathPattern::Exact(text)) => (Shape::Exact, 0, text.len()),
-            Some(PathPattern::Regex(_)) => (Shape::Regex, route.regex_priority, 0),
+        let length = |text: &str| i32::try_from(text.len()).unwrap_or(i32::MAX);
+        let (shape, within) = match path {
+            None => (Shape::Prefix, 0),
+            Some(PathPattern::Prefix(text)) => (Shape::Prefix, length(text)),
+            Some(PathPattern::Exact(text)) => (Shape::Exact, length(text)),
+            Some(PathPattern::Regex(_)) => (Shape::Regex, route.regex_priority),
         };
         Self {
             priority: route.priority,
@@ -52,8 +53,7 @@ impl Rank {
             plain_hosts: route.has_only_plain_hosts(),
             headers: u8::try_from(route.headers.len()).unwrap_or(u8::MAX),
             shape,
-            regex_priority,
-            length: u32::try_from(length).unwrap_or(u32::MAX),
+            within,
         }
     }
 }

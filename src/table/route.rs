@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -42,17 +43,24 @@ pub enum Miss {
     ServiceDisabled,
 }
 
-/// A route, compiled.
+/// A route, compiled. With the counts before it in an [`Arc`] it is one line of the cache.
 #[derive(Debug)]
 pub struct Route {
     entity: Arc<Entity>,
     /// Where its service stands in the table.
     pub(super) service: Option<u32>,
-    /// Regexes of its header matches, in their order.
-    header_regexes: Box<[Regex]>,
     /// Its counters, the same in every table that has the route.
     pub(super) stats: RouteStats,
     facts: Facts,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few routes have.
+#[derive(Debug)]
+struct Rare {
+    /// Regexes of its header matches, in their order.
+    header_regexes: Box<[Regex]>,
+    body_bytes_max: Option<u64>,
 }
 
 /// What every request asks of its route. Kept in the route itself: among 100,000 of them the entity
@@ -65,7 +73,6 @@ pub struct Facts {
     pub in_clear: bool,
     /// Whether only gRPC calls are taken.
     pub grpc_only: bool,
-    pub body_bytes_max: Option<u64>,
     handling: PathHandling,
     rewrites: bool,
     /// Whether it names methods, header fields or server names.
@@ -85,7 +92,6 @@ impl Facts {
             preserve_host: spec.preserve_host,
             in_clear: accepts([RouteProtocol::Http, RouteProtocol::Grpc]),
             grpc_only: !accepts([RouteProtocol::Http, RouteProtocol::Https]),
-            body_bytes_max: spec.body_bytes_max,
             handling: spec.path_handling,
             rewrites: spec.rewrite.is_some(),
             is_conditional: !spec.methods.is_empty()
@@ -137,16 +143,17 @@ impl Route {
             HeaderTest::AnyOf(_) => None,
             HeaderTest::Regex(text) => Some(compile_regex("headers", text, "(?i)", "")),
         };
-        let header_regexes = route
-            .headers
-            .iter()
-            .filter_map(regex)
-            .collect::<Result<_, _>>()?;
+        let regexes = route.headers.iter().filter_map(regex);
+        let rare = Rare {
+            header_regexes: regexes.collect::<Result<_, _>>()?,
+            body_bytes_max: route.body_bytes_max,
+        };
+        let is_any = !rare.header_regexes.is_empty() || rare.body_bytes_max.is_some();
         let stats = before.filter(|before| before.counts_for(entity, service));
         Ok(Self {
             entity: Arc::clone(entity),
             service,
-            header_regexes,
+            rare: is_any.then(|| Box::new(rare)),
             stats: stats.map(|before| before.stats.carry()).unwrap_or_default(),
             facts: Facts::of(route),
         })
@@ -175,6 +182,11 @@ impl Route {
         self.facts
     }
 
+    /// The largest request body that it takes; `None` where the process's own limit holds.
+    pub fn body_bytes_max(&self) -> Option<u64> {
+        self.rare.as_ref()?.body_bytes_max
+    }
+
     /// What the operator wrote.
     pub fn spec(&self) -> &model::Route {
         self.entity
@@ -188,7 +200,8 @@ impl Route {
     }
 
     fn judge_headers(&self, spec: &model::Route, headers: &HeaderMap) -> Result<(), Miss> {
-        let mut regexes = self.header_regexes.iter();
+        let rare = self.rare.iter();
+        let mut regexes = rare.flat_map(|rare| &rare.header_regexes);
         for (n, header) in spec.headers.iter().enumerate() {
             let mut values = headers.get_all(&header.name).iter();
             let found = match &header.test {
@@ -270,7 +283,7 @@ pub(super) struct Entry {
     /// Of the path among the route's.
     pub(super) position: u16,
     pub(super) test: PathTest,
-    pub(super) port: Option<u16>,
+    pub(super) port: Option<NonZeroU16>,
     pub(super) route: Arc<Route>,
 }
 
@@ -292,7 +305,7 @@ impl Entry {
         question: &Question<'_>,
         enabled: impl Fn(u32) -> bool,
     ) -> Result<Option<usize>, Miss> {
-        if self.port.is_some_and(|port| port != question.port) {
+        if self.port.is_some_and(|port| port.get() != question.port) {
             return Err(Miss::Port);
         }
         let matched = self.judge_path(question.path)?;
@@ -395,5 +408,16 @@ impl<'t> Hit<'t> {
             ..join
         };
         join.path(&replaced, None).into_owned().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of the cache has 64 bytes, and an [`Arc`] begins with two counts.
+    #[test]
+    fn a_route_is_one_line_of_the_cache() {
+        assert!(2 * size_of::<usize>() + size_of::<Route>() <= 64);
     }
 }

@@ -1,5 +1,7 @@
 //! All routes, found by host and path: [`Router::find`].
 
+use std::num::NonZeroU16;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::hosts::Hosts;
@@ -41,22 +43,23 @@ impl Router {
         trial: &mut T,
     ) -> Option<Hit<'_>> {
         let mut best: Option<Hit<'_>> = None;
-        self.hosts.each(question.host, |paths| {
-            paths.walk(question.path, |entries| {
-                for entry in entries {
-                    let beaten = best
-                        .as_ref()
-                        .is_some_and(|hit| hit.entry.order(entry).is_lt());
-                    if beaten && !T::EXHAUSTIVE {
-                        break;
-                    }
-                    let verdict = entry.judge(question, &enabled);
-                    trial.tried(Candidate(entry), verdict);
-                    if let (Ok(matched), false) = (verdict, beaten) {
-                        best = Some(Hit { entry, matched });
-                    }
-                }
-            });
+        self.hosts.walk(question.host, question.path, |entry| {
+            let beaten = best
+                .as_ref()
+                .is_some_and(|hit| hit.entry.order(entry).is_lt());
+            if beaten && !T::EXHAUSTIVE {
+                return ControlFlow::Break(());
+            }
+            let verdict = entry.judge(question, &enabled);
+            trial.tried(Candidate(entry), verdict);
+            match verdict {
+                Ok(matched) if !beaten => best = Some(Hit { entry, matched }),
+                Ok(_) | Err(_) => return ControlFlow::Continue(()),
+            }
+            match T::EXHAUSTIVE {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
         });
         best
     }
@@ -73,6 +76,7 @@ impl Router {
             let rank = Rank::new(spec, path);
             for host in hosts(spec) {
                 let port = host.and_then(HostPattern::port);
+                let port = port.and_then(NonZeroU16::new);
                 let (test, route) = (test.clone(), Arc::clone(route));
                 self.hosts.insert(
                     host,
