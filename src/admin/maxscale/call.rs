@@ -31,18 +31,6 @@ impl Call {
         self.filled.get(n).map_or("", String::as_str)
     }
 
-    /// The body's object; empty where there is no body.
-    ///
-    /// # Errors
-    /// Where the body is an array.
-    pub(super) fn object(&self) -> Result<Map<String, Value>, Failed> {
-        match &self.body {
-            None => Ok(Map::new()),
-            Some(Value::Object(object)) => Ok(object.clone()),
-            Some(_) => Err(Failed::refused("The request body is not a JSON object")),
-        }
-    }
-
     /// The object that stands in the body as `data`.
     ///
     /// # Errors
@@ -68,6 +56,9 @@ pub(super) fn object_in<'a>(
         Some(_) => Err(Failed::refused(format!("`{member}` is not a JSON object"))),
     }
 }
+
+/// A resource as a request changes it, and the parameters that it gives.
+pub(super) type Changes<'a> = (&'a Map<String, Value>, Map<String, Value>);
 
 /// A new resource as a request describes it.
 #[derive(Debug)]
@@ -100,10 +91,7 @@ impl Call {
     }
 
     /// Reads the body as changes of a resource of the type `kind`: its parameters, and the rest.
-    pub(super) fn changes(
-        &self,
-        kind: &str,
-    ) -> Result<(&Map<String, Value>, Map<String, Value>), Failed> {
+    pub(super) fn changes(&self, kind: &str) -> Result<Changes<'_>, Failed> {
         let data = self.data()?;
         check_type(data, kind)?;
         let attributes = object_in(data, "attributes")?;
@@ -152,13 +140,13 @@ impl Query {
 
     /// A parameter that says yes or no; anything else is no.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        let yes = |value: &str| ["yes", "true", "on", "1"].iter().any(|yes| value == *yes);
+        let yes = |value: &str| ["yes", "true", "on", "1"].contains(&value);
         self.value(name)
             .is_some_and(|value| yes(&value.to_ascii_lowercase()))
     }
 
     pub(super) fn layout(&self) -> Layout {
-        let no = |value: &str| ["no", "false", "off", "0"].iter().any(|no| value == *no);
+        let no = |value: &str| ["no", "false", "off", "0"].contains(&value);
         match self.value("pretty").map(str::to_ascii_lowercase) {
             Some(value) if no(&value) => Layout::Compact,
             Some(_) | None => Layout::Pretty,

@@ -65,7 +65,7 @@ fn plan(path: &Path, body: &Value) {
     for action in path.actions {
         let mut draft = Draft::new(&FURNISHED);
         run(path, action.verb, body, &mut draft);
-        let _ = run(path, action.verb, body, &mut draft);
+        run(path, action.verb, body, &mut draft);
     }
 }
 

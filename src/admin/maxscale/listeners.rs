@@ -235,7 +235,11 @@ fn check_port(parameters: &Map<String, Value>) -> Result<(), Failed> {
 }
 
 fn plan(draft: &mut Draft, new: &New) -> Result<(), Failed> {
-    let service = relations::resolve(&draft.snapshot, Kind::Service, &[new.service.clone()])?;
+    let service = relations::resolve(
+        &draft.snapshot,
+        Kind::Service,
+        std::slice::from_ref(&new.service),
+    )?;
     names::check_free(&draft.snapshot, Kind::Listener, &new.name)?;
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3306));
     let listener = Listener {

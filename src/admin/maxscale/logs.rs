@@ -134,7 +134,7 @@ const fn flush(_: &mut Draft, _: &Call) -> Result<(), Failed> {
 mod tests {
     use super::*;
 
-    fn merged(given: Value) -> Result<Value, Vec<String>> {
+    fn merged(given: &Value) -> Result<Value, Vec<String>> {
         let mut kept = Map::new();
         merge(&mut kept, given.as_object().unwrap())?;
         Ok(parameters(&kept).into())
@@ -147,7 +147,7 @@ mod tests {
             "throttling": {"count": 3, "other": 1}, "syslog": null,
         });
         assert_eq!(
-            merged(given).unwrap(),
+            merged(&given).unwrap(),
             json!({
                 "highprecision": false, "maxlog": false, "syslog": true, "log_warning": true,
                 "log_notice": true, "log_info": true, "log_debug": false, "log_to_shm": false,
@@ -166,7 +166,7 @@ mod tests {
             json!({"throttling": {"count": -1}}),
             json!({"throttling": {"window_ms": 1.5}}),
         ] {
-            assert_eq!(merged(wrong.clone()).unwrap_err().len(), 1, "{wrong}");
+            assert_eq!(merged(&wrong).unwrap_err().len(), 1, "{wrong}");
         }
     }
 }

@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    fn servers(relationships: Value) -> Result<Option<Vec<String>>, u16> {
+    fn servers(relationships: &Value) -> Result<Option<Vec<String>>, u16> {
         let data = json!({"relationships": relationships});
         let wanted = wanted(data.as_object().unwrap(), "servers");
         wanted.map_err(|failed| failed.status.as_u16())
@@ -168,14 +168,14 @@ mod tests {
     fn a_relationship_is_replaced_cleared_or_not_mentioned() {
         let one =
             json!({"servers": {"data": [{"id": "a", "type": "servers", "more": 1}], "links": {}}});
-        assert_eq!(servers(one), Ok(Some(vec!["a".into()])));
-        assert_eq!(servers(json!({"servers": {"data": []}})), Ok(Some(vec![])));
+        assert_eq!(servers(&one), Ok(Some(vec!["a".into()])));
+        assert_eq!(servers(&json!({"servers": {"data": []}})), Ok(Some(vec![])));
         assert_eq!(
-            servers(json!({"servers": {"data": null}})),
+            servers(&json!({"servers": {"data": null}})),
             Ok(Some(vec![]))
         );
-        assert_eq!(servers(json!({})), Ok(None));
-        assert_eq!(servers(json!({"servers": {"links": {}}})), Ok(None));
+        assert_eq!(servers(&json!({})), Ok(None));
+        assert_eq!(servers(&json!({"servers": {"links": {}}})), Ok(None));
         assert_eq!(wanted(&Map::new(), "servers"), Ok(None));
     }
 
@@ -193,7 +193,7 @@ mod tests {
             json!({"servers": {"data": [{"id": 1, "type": "servers"}]}}),
             json!({"servers": {"data": [{"id": "a", "type": "server"}]}}),
         ] {
-            assert_eq!(servers(wrong.clone()), Err(403), "{wrong}");
+            assert_eq!(servers(&wrong), Err(403), "{wrong}");
         }
     }
 

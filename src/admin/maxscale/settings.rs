@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
 
-    fn with_attributes(kept: Value) -> Snapshot {
+    fn with_attributes(kept: &Value) -> Snapshot {
         let mut draft = Draft::new(&Snapshot::empty());
         let entity = draft
             .snapshot
@@ -124,8 +124,8 @@ mod tests {
             json!({"unix": {"a": "root"}}),
             json!({}),
         ] {
-            assert!(asks(&with_attributes(odd.clone())), "{odd}");
+            assert!(asks(&with_attributes(&odd)), "{odd}");
         }
-        assert!(!asks(&with_attributes(json!({"admin_auth": false}))));
+        assert!(!asks(&with_attributes(&json!({"admin_auth": false}))));
     }
 }

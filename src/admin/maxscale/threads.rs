@@ -82,11 +82,11 @@ fn thread(view: &View<'_>, number: usize, worker: &Worker) -> Value {
         "last_minute": load(60),
         "last_hour": load(3600),
     });
-    shown(number, worker, load, view.links)
+    shown(number, worker, &load, view.links)
 }
 
 /// Numbers that the gateway does not have are 0: whoever reads them needs integers.
-fn shown(number: usize, worker: &Worker, load: Value, links: &Links) -> Value {
+fn shown(number: usize, worker: &Worker, load: &Value, links: &Links) -> Value {
     let name = number.to_string();
     let mut object = Object::new("threads", &*name);
     object.set(

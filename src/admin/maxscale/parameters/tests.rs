@@ -8,7 +8,7 @@ use crate::model::{
     Service, SessionPolicy, SessionRouter,
 };
 
-fn object(value: Value) -> Map<String, Value> {
+fn object(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
@@ -54,8 +54,9 @@ fn a_monitor(module: MonitorModule) -> Held<Monitor> {
 
 const CONN: Table<Service> = service(Some(SessionRouter::ReadConnRoute));
 
+#[expect(clippy::needless_pass_by_value, reason = "reads as it is called")]
 fn alter<T: Clone>(table: &Table<T>, held: &mut Held<T>, given: Value) -> Result<(), Vec<String>> {
-    table.assign(&object(given), held, Occasion::Alteration)
+    table.assign(&object(&given), held, Occasion::Alteration)
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn what_the_gateway_acts_by_goes_to_the_model() {
         "max_connections": "7", "connection_timeout": "5m", "weightby": "w",
         "router_options": "Slave, master", "user": "u", "passwd": "p",
     });
-    CONN.assign(&object(given), &mut held, Occasion::Creation)
+    CONN.assign(&object(&given), &mut held, Occasion::Creation)
         .unwrap();
     let sessions = held.spec.sessions.as_deref().unwrap();
     assert_eq!(sessions.connections_max, 7);
@@ -149,7 +150,7 @@ fn what_is_shown_may_be_given_back() {
 fn what_is_fixed_may_be_repeated_and_not_changed() {
     let mut held = a_server();
     let table = server();
-    let given = object(json!({"disk_space_threshold": "/:80", "address": "a"}));
+    let given = object(&json!({"disk_space_threshold": "/:80", "address": "a"}));
     table.assign(&given, &mut held, Occasion::Creation).unwrap();
     alter(&table, &mut held, json!({"disk_space_threshold": "/:80"})).unwrap();
     assert_eq!(
@@ -176,7 +177,7 @@ fn a_new_object_needs_its_mandatory_parameters() {
             module: "regexfilter".parse().unwrap(),
             parameters: Map::new(),
         });
-        let wrong = table.assign(&object(given), &mut held, Occasion::Creation);
+        let wrong = table.assign(&object(&given), &mut held, Occasion::Creation);
         wrong.err().map_or(0, |wrong| wrong.len())
     };
     assert_eq!(missing(json!({})), 2);
@@ -237,7 +238,7 @@ fn monitors_are_told_in_their_own_units() {
 fn what_is_kept_beside_stands_in_the_entity_s_attributes() {
     let mut held = service_of(SessionRouter::ReadConnRoute);
     let mut entity = Entity::new(Id::random(), held.spec.clone());
-    entity.set_attributes("maxscale", object(json!({"other": 1})));
+    entity.set_attributes("maxscale", object(&json!({"other": 1})));
     alter(&CONN, &mut held, json!({"user": "u", "max_connections": 3})).unwrap();
     held.put(&mut entity);
     assert_eq!(
@@ -254,7 +255,7 @@ fn what_is_kept_beside_stands_in_the_entity_s_attributes() {
 fn attributes_that_are_no_parameters_count_as_none() {
     let held = service_of(SessionRouter::ReadConnRoute);
     let mut entity = Entity::new(Id::random(), held.spec);
-    entity.set_attributes("maxscale", object(json!({"parameters": [1]})));
+    entity.set_attributes("maxscale", object(&json!({"parameters": [1]})));
     let again = Held::<Service>::of(&entity).unwrap();
     assert!(again.beside.is_empty());
 }
