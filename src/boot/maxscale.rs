@@ -34,9 +34,23 @@ impl Port {
 
 /// What runs beside the dialect, for it to show.
 pub(super) struct Shown<'a> {
-    pub(super) servers: &'a ServerStates,
-    pub(super) monitors: &'a Monitors,
-    pub(super) listeners: &'a Listeners,
+    servers: &'a ServerStates,
+    monitors: &'a Monitors,
+    listeners: &'a Listeners,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) const fn new(
+        servers: &'a ServerStates,
+        monitors: &'a Monitors,
+        listeners: &'a Listeners,
+    ) -> Self {
+        Self {
+            servers,
+            monitors,
+            listeners,
+        }
+    }
 }
 
 impl Site<'_> {

@@ -178,11 +178,7 @@ async fn succeed(
     }
     let maxscale_at = maxscale.as_ref().map(maxscale::Port::at);
     if let Some(port) = maxscale {
-        let shown = maxscale::Shown {
-            servers: &servers,
-            monitors: &monitors,
-            listeners: &listeners,
-        };
+        let shown = maxscale::Shown::new(&servers, &monitors, &listeners);
         tasks.extend(site.open_maxscale(port, &doors, &registry, &shown, stopped)?);
     }
     sockets::open_stored(&registry, &listeners);
