@@ -37,7 +37,7 @@ use route::Listed;
 pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
 pub use router::Trial;
 pub use service::{Service, authority};
-pub use sessions::{Candidate as SessionCandidate, Linked, SessionRules, Wanted};
+pub use sessions::{Linked, SessionCandidate, SessionRules, Wanted};
 
 use crate::metrics::{RouteLabels, RouteStats, SessionStats};
 use crate::model::{Entity, Id, Revision};

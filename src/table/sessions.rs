@@ -84,7 +84,7 @@ impl Wanted {
 
 /// One that a session may go to: a server, or an endpoint that is none's.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct SessionCandidate {
     /// Of an endpoint that is no server's: none; it runs and has no other role.
     pub server: Option<Arc<ServerState>>,
     /// Its addresses, as places among the pool's endpoints.
@@ -93,7 +93,7 @@ pub struct Candidate {
     pub weight: u32,
 }
 
-impl Candidate {
+impl SessionCandidate {
     /// What it is now.
     pub fn status(&self) -> Status {
         let server = self.server.as_ref();
@@ -106,7 +106,7 @@ impl Candidate {
 pub struct SessionRules {
     pub wanted: Wanted,
     /// In the pool's order.
-    pub candidates: Box<[Candidate]>,
+    pub candidates: Box<[SessionCandidate]>,
     /// The most sessions at the same time.
     pub most: Option<NonZeroU32>,
     /// How long a client may say nothing.
@@ -149,15 +149,15 @@ fn candidates(
     pool: &Pool,
     linked: &[Linked],
     weight: impl Fn(Option<Id>) -> u32,
-) -> Vec<Candidate> {
-    let servers = linked.iter().map(|linked| Candidate {
+) -> Vec<SessionCandidate> {
+    let servers = linked.iter().map(|linked| SessionCandidate {
         server: Some(Arc::clone(&linked.state)),
         endpoints: linked.endpoints.clone(),
         weight: weight(Some(linked.state.id())),
     });
     let plain = pool.endpoints().enumerate();
     let plain = plain.filter(|(_, endpoint)| endpoint.server().is_none() && endpoint.weight() > 0);
-    let plain = plain.map(|(at, _)| Candidate {
+    let plain = plain.map(|(at, _)| SessionCandidate {
         server: None,
         endpoints: at..at + 1,
         weight: weight(None),
