@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::found::{Dialect, Facts, Galera, Replication, connections};
-use super::session::{Error, Rows, Session};
+use super::mysql::{Error, Rows, Session};
 use crate::model::{MonitorModule, Secret};
 
 /// How a server is asked.
@@ -64,7 +64,7 @@ impl Link {
     async fn ask_kept(&mut self, addresses: &[SocketAddr], manner: &Manner) -> Option<Answer> {
         let mut session = self.session.take()?;
         let is_same = self.made_for.as_ref() == Some(manner);
-        let peer = session.peer();
+        let peer = session.peer()?;
         if !is_same || !addresses.contains(&peer) {
             return None;
         }
@@ -109,7 +109,10 @@ async fn within<T>(
         Ok(answer) => answer,
         Err(_) => {
             let why = format!("no answer within {} ms", time.as_millis());
-            Err(Error::Lost(why))
+            Err(Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                why,
+            )))
         }
     }
 }
@@ -139,7 +142,7 @@ async fn replication(session: &mut Session, manner: &Manner) -> Result<Facts, Er
     let slaves = ask(session, manner, dialect.connections()).await?;
     let row = variables.first();
     let found = row.and_then(|row| Replication::read(row, connections(&slaves)));
-    let found = found.ok_or_else(|| Error::Lost("its variables make no sense".to_owned()))?;
+    let found = found.ok_or(Error::Protocol("its variables make no sense"))?;
     Ok(Facts::Replication(found))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::session::{Row, Rows};
+use super::mysql::{Row, Rows};
 
 /// The state of the thread that fetches from a master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,12 +8,14 @@
 mod ask;
 mod event;
 mod found;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod info;
 mod metrics;
+mod mysql;
 mod plan;
 mod round;
 mod rules;
-mod session;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
