@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{Kind, Reference, Rules, Tie};
 use super::id::{Id, Invalid, Name, NamespaceRef};
-use super::service::yes;
+use super::service::{is_no, is_yes, yes};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -73,16 +73,6 @@ pub struct Listener {
     /// Whether a client must show a certificate; only with authorities. Default false.
     #[serde(default, skip_serializing_if = "is_no")]
     pub client_certificate_required: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_yes(value: &bool) -> bool {
-    *value
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_no(value: &bool) -> bool {
-    !*value
 }
 
 const fn everywhere() -> IpAddr {

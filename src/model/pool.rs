@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{Kind, Reference, Rules, Tie, Unique, unique};
 use super::id::{Id, Invalid, Name, NamespaceRef, millis};
-use super::service::{check_host, yes};
+use super::service::{check_host, is_no, is_yes, yes};
 
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -252,16 +252,6 @@ impl Default for ActiveCheck {
             },
         }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_yes(value: &bool) -> bool {
-    *value
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_no(value: &bool) -> bool {
-    !*value
 }
 
 /// How many reports in a row change an endpoint's health; 0 takes no notice of that kind.

@@ -197,6 +197,16 @@ pub(super) const fn yes() -> bool {
     true
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(super) const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(super) const fn is_no(value: &bool) -> bool {
+    !*value
+}
+
 #[expect(
     clippy::unnecessary_wraps,
     reason = "serde's default for an optional field"

@@ -1,4 +1,4 @@
-//! Monitors over real MariaDB servers. Where those are not installed, each test that needs one says that
+//! Monitors over real MariaDB servers, and services in front of them. Where those are not installed, each test that needs one says that
 //! it is skipped.
 
 #![allow(
@@ -12,4 +12,5 @@
 mod support;
 
 mod roles;
+mod services;
 mod silent;

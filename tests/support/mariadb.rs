@@ -1,11 +1,11 @@
 //! MariaDB servers of the machine's own: made, started, asked, ended. Each has its data in a
 //! directory of its own, and its port on loopback.
 //!
-//! They come with Debian's `mariadb-server-core` and `mariadb-client-core`, which `.ci/setup` installs.
+//! They come with Debian's `mariadb-server-core` and `mariadb-client`, which `.ci/setup` installs.
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
+use super::gateway::free_port;
 use super::wait;
 
 /// How long a server may take to start, or to do what it was told.
@@ -34,9 +35,8 @@ pub fn is_installed() -> bool {
     let missing = needed.into_iter().find(|name| program(name).is_none());
     if let Some(missing) = missing {
         // Not by a macro: the test harness would swallow it.
-        let said = format!(
-            "SKIPPED: no {missing}; apt-get install mariadb-server-core mariadb-client-core\n"
-        );
+        let said =
+            format!("SKIPPED: no {missing}; apt-get install mariadb-server-core mariadb-client\n");
         let _ = std::io::stderr().write_all(said.as_bytes());
     }
     missing.is_none()
@@ -260,9 +260,46 @@ impl Drop for MariaDb {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+/// An account for applications, on a server and on who replicates from it.
+pub const CLIENT: (&str, &str) = ("client", "client-password");
+
+/// What the `mariadb` client prints that connects to `port` of this machine as [`CLIENT`].
+pub fn ask(port: u16, statement: &str) -> Result<String, String> {
+    let output = through("mariadb", port)
+        .args(["--batch", "--skip-column-names", "--execute", statement])
+        .output()
+        .expect("mariadb runs");
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()),
+        false => Err(said(&output)),
+    }
+}
+
+/// `mysqlslap` with so many clients at a time, and so many statements in all; `None` where it is not
+/// installed.
+pub fn load(port: u16, clients: usize, statements: usize) -> Option<Result<(), String>> {
+    program("mariadb-slap")?;
+    let output = through("mariadb-slap", port)
+        .arg(format!("--concurrency={clients}"))
+        .arg(format!("--number-of-queries={statements}"))
+        .args(["--query=SELECT 1", "--silent"])
+        .output()
+        .expect("mariadb-slap runs");
+    let is_well = output.status.success() && output.stderr.is_empty();
+    Some(if is_well { Ok(()) } else { Err(said(&output)) })
+}
+
+fn through(name: &str, port: u16) -> Command {
+    let (user, password) = CLIENT;
+    let mut client = command(name);
+    client
+        .args(["--no-defaults", "--host=127.0.0.1", "--protocol=tcp"])
+        .arg(format!("--port={port}"))
+        .arg(format!("--user={user}"))
+        .arg(format!("--password={password}"));
+    client
 }
 
 fn user((name, password): (&str, &str)) -> String {

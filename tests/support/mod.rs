@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod h2c;
 pub mod h2client;
 pub mod mariadb;
+pub mod maxscale;
 pub mod names;
 pub mod origin;
 pub mod process;
