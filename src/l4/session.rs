@@ -325,7 +325,7 @@ impl Place {
             server: known.map(|known| (known.state.id(), known.name.clone())),
         });
         Self {
-            _server: server.map(|server| server.connect(Arc::clone(&entry.line))),
+            _server: server.map(|server| server.connect(&entry.line)),
             _pick: pick,
             origin,
             tenure,

@@ -289,7 +289,7 @@ mod tests {
 
     fn compile(
         module: &str,
-        parameters: Value,
+        parameters: &Value,
         before: Option<&Filter>,
     ) -> Result<Filter, Invalid> {
         let document = json!({"name": "f", "module": module, "parameters": parameters});
@@ -300,7 +300,7 @@ mod tests {
         Filter::compile(&entity, entity.as_kind().unwrap(), before)
     }
 
-    fn refused(module: &str, parameters: Value) -> String {
+    fn refused(module: &str, parameters: &Value) -> String {
         let invalid = compile(module, parameters, None).unwrap_err();
         invalid.field.into_owned()
     }
@@ -311,7 +311,7 @@ mod tests {
             "max_qps": 100, "sampling_duration": "500", "throttling_duration": "10s",
             "continuous_duration": 1000,
         });
-        let filter = compile("throttlefilter", full, None).unwrap();
+        let filter = compile("throttlefilter", &full, None).unwrap();
         let Act::Throttle(throttle) = &filter.act else {
             panic!("{filter:?}")
         };
@@ -323,7 +323,7 @@ mod tests {
         };
         assert_eq!(throttle.queries, Some(expected));
         let short = json!({"max_qps": "1", "throttling_duration": "1m"});
-        let filter = compile("throttlefilter", short, None).unwrap();
+        let filter = compile("throttlefilter", &short, None).unwrap();
         let Act::Throttle(throttle) = &filter.act else {
             panic!("{filter:?}")
         };
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn what_a_throttle_cannot_mean_is_refused() {
-        let throttle = |parameters| refused("throttlefilter", parameters);
+        let throttle = |parameters: Value| refused("throttlefilter", &parameters);
         assert_eq!(throttle(json!({})), "parameters.max_qps");
         let missing = throttle(json!({"max_qps": 1}));
         assert_eq!(missing, "parameters.throttling_duration");
@@ -367,7 +367,7 @@ mod tests {
             );
         }
         let unlimited = json!({"max_bytes_per_second": 1});
-        compile("throttlefilter", unlimited, None).unwrap();
+        compile("throttlefilter", &unlimited, None).unwrap();
     }
 
     #[test]
@@ -395,18 +395,18 @@ mod tests {
         ] {
             assert!(below(text).is_err(), "{text:?}");
             assert_eq!(
-                refused("qlafilter", json!({"filebase": text})),
+                refused("qlafilter", &json!({"filebase": text})),
                 "parameters.filebase"
             );
         }
-        assert_eq!(refused("qlafilter", json!({})), "parameters.filebase");
+        assert_eq!(refused("qlafilter", &json!({})), "parameters.filebase");
         let types = json!({"filebase": "a", "log_type": "stdout"});
-        assert_eq!(refused("qlafilter", types), "parameters.log_type");
+        assert_eq!(refused("qlafilter", &types), "parameters.log_type");
     }
 
     #[test]
     fn modules_that_do_not_act_say_nothing_about_their_parameters() {
-        let filter = compile("regexfilter", json!({"match": []}), None).unwrap();
+        let filter = compile("regexfilter", &json!({"match": []}), None).unwrap();
         assert!(matches!(filter.act, Act::Nothing));
         assert!(filter_acts("qlafilter") && !filter_acts("regexfilter"));
     }
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn a_second_s_worth_of_sessions_may_come_at_once_whatever_the_filter_was_before() {
         let rate = |rate: u32| json!({"max_connections_per_second": rate});
-        let first = compile("throttlefilter", rate(3), None).unwrap();
+        let first = compile("throttlefilter", &rate(3), None).unwrap();
         let admitted = |filter: &Filter, at: u64| {
             let Act::Throttle(throttle) = &filter.act else {
                 panic!("{filter:?}")
@@ -423,7 +423,7 @@ mod tests {
             (0..9).filter(|_| throttle.admits(now)).count()
         };
         assert_eq!(admitted(&first, 5000), 3);
-        let again = compile("throttlefilter", rate(3), Some(&first)).unwrap();
+        let again = compile("throttlefilter", &rate(3), Some(&first)).unwrap();
         assert_eq!(admitted(&again, 5000), 0, "what is used up stays so");
         assert_eq!(admitted(&again, 5334), 1);
         assert_eq!(admitted(&again, 60_000), 3);

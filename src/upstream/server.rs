@@ -218,11 +218,10 @@ impl ServerState {
 
     /// Counts a connection until the guard is dropped; meanwhile the server may end it by `line`. One
     /// to a server that has ceased to run is ended at once.
-    pub fn connect(self: &Arc<Self>, line: Arc<Hangup>) -> ServerConnection {
+    pub fn connect(self: &Arc<Self>, line: &Arc<Hangup>) -> ServerConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let number = self.connections_total.fetch_add(1, Ordering::Relaxed);
-        let known = Arc::clone(&line);
-        self.lines().insert(number, known);
+        self.lines().insert(number, Arc::clone(line));
         // Whoever took it out before found no line of ours; after, it finds one.
         if !self.status().has(Status::RUNNING) {
             line.hang_up(Reason::ServerDown);
@@ -296,7 +295,7 @@ mod tests {
     fn connections_are_counted_while_they_last() {
         let states = ServerStates::default();
         let state = states.of(Id::MIN);
-        let connect = || states.of(Id::MIN).connect(Arc::default());
+        let connect = || states.of(Id::MIN).connect(&Arc::default());
         let open = [connect(), connect()];
         assert_eq!((state.connections(), state.connections_total()), (2, 2));
         drop(open);
@@ -309,8 +308,8 @@ mod tests {
         let state = states.of(Id::MIN);
         let reason = |line: &Hangup| line.reason(std::task::Waker::noop());
         let (early, gone, late) = (Arc::<Hangup>::default(), Arc::default(), Arc::default());
-        let _early = state.connect(Arc::clone(&early));
-        drop(state.connect(Arc::clone(&gone)));
+        let _early = state.connect(&early);
+        drop(state.connect(&gone));
         let before = state.changes();
         state.set(Status::RUNNING | Status::MASTER);
         assert_eq!((reason(&early), state.changes()), (None, before + 1));
@@ -321,7 +320,7 @@ mod tests {
         state.set(Status::NONE);
         assert_eq!(reason(&early), Some(Reason::ServerDown));
         assert_eq!(reason(&gone), None);
-        let _late = state.connect(Arc::clone(&late));
+        let _late = state.connect(&late);
         assert_eq!(reason(&late), Some(Reason::ServerDown));
     }
 
@@ -330,10 +329,7 @@ mod tests {
         let states = ServerStates::default();
         let (one, two) = (states.of(Id::MIN), states.of(Id::derived("two")));
         let (line, other) = (Arc::<Hangup>::default(), Arc::<Hangup>::default());
-        let _kept = (
-            one.connect(Arc::clone(&line)),
-            two.connect(Arc::clone(&other)),
-        );
+        let _kept = (one.connect(&line), two.connect(&other));
         assert_eq!((one.close_connections(), one.close_connections()), (1, 0));
         let reason = |line: &Hangup| line.reason(std::task::Waker::noop());
         assert_eq!(reason(&line), Some(Reason::Closed));

@@ -99,10 +99,10 @@ async fn first<C: Client>(
         tokio::select! {
             biased;
             read = client.read_buf(&mut heard) => {
-                more(read, Cause::Closed, Cause::ClientReset)?;
+                more(&read, Cause::Closed, Cause::ClientReset)?;
                 return Ok(First::Client(heard));
             }
-            read = origin.read_buf(said) => more(read, Cause::Greeting, Cause::Greeting)?,
+            read = origin.read_buf(said) => more(&read, Cause::Greeting, Cause::Greeting)?,
         }
         match greeted(said)? {
             None => {}
@@ -126,7 +126,7 @@ async fn first<C: Client>(
 }
 
 /// Whether a read brought something.
-fn more(read: std::io::Result<usize>, at_end: Cause, broken: Cause) -> Result<(), Cause> {
+fn more(read: &std::io::Result<usize>, at_end: Cause, broken: Cause) -> Result<(), Cause> {
     match read {
         Ok(0) => Err(at_end),
         Ok(_) => Ok(()),
@@ -176,7 +176,7 @@ async fn answered(
             }
         }
         let read = client.read_buf(&mut heard).await;
-        more(read, Cause::Closed, Cause::ClientReset).map_err(|cause| (cause, None))?;
+        more(&read, Cause::Closed, Cause::ClientReset).map_err(|cause| (cause, None))?;
     }
 }
 
