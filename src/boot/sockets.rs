@@ -65,20 +65,9 @@ pub(super) fn spec(id: Id, listener: &Listener) -> Spec {
             ListenerProtocol::Mysql => Scheme::Mysql,
             ListenerProtocol::Tls => Scheme::Tls,
         },
-        families: families(listener),
+        families: Families::Both,
         proxy_protocol: listener.proxy_protocol,
         role: Role::Proxy,
-    }
-}
-
-/// MaxScale's listeners, whose address is `::` unless somebody says otherwise, take IPv4 too.
-const fn families(listener: &Listener) -> Families {
-    match listener.protocol {
-        ListenerProtocol::Mysql => Families::Both,
-        ListenerProtocol::Http
-        | ListenerProtocol::Https
-        | ListenerProtocol::Tcp
-        | ListenerProtocol::Tls => Families::Own,
     }
 }
 

@@ -285,7 +285,7 @@ mod tests {
         };
         for columns in [mariadb, mysql] {
             let rows = Rows::of(&columns, &[&values]);
-            assert_eq!(connections(&rows), [expected.clone()]);
+            assert_eq!(connections(&rows), std::slice::from_ref(&expected));
         }
     }
 

@@ -155,7 +155,7 @@ impl MariaDb {
                 "--innodb-log-file-size=4M",
                 "--innodb-buffer-pool-size=8M",
                 "--aria-log-file-size=8M",
-                "--innodb-flush-log-at-trx-commit=0",
+                "--innodb-flush-log-at-trx-commit=2",
                 "--performance-schema=OFF",
             ])
             .args(as_root())

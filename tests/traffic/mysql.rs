@@ -14,6 +14,7 @@ use crate::support::bytes::{Server, connect, is_closed, noise, read, read_all};
 use crate::support::gateway::Gateway;
 use crate::support::names::{self, Made};
 use crate::support::wait::{self, PATIENCE};
+use sluicegate::l4::Board;
 
 const TLS: u32 = 0x0800;
 const PROTOCOL_41: u32 = 0x0200;
@@ -301,7 +302,7 @@ fn another_certificate_shows_on_the_next_connection_and_the_port_stays() {
     first.write_all(b"x").unwrap();
     assert_eq!(
         gateway.board().list().first().unwrap().id,
-        1,
+        Board::FIRST,
         "sessions go on"
     );
     gateway.patch(

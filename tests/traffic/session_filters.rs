@@ -10,6 +10,7 @@ use crate::session_roles::{met, serve, server};
 use crate::support::bytes::{Server, connect, is_closed, read, read_all};
 use crate::support::gateway::Gateway;
 use crate::support::wait::{self, PATIENCE};
+use sluicegate::l4::Board;
 
 fn filtered(filters: &[(&str, Value)]) -> (Gateway, Server, SocketAddr) {
     let (gateway, origin) = (Gateway::with(Gateway::log), Server::named("a"));
@@ -119,11 +120,12 @@ fn sessions_are_written_down_where_a_filter_says_below_the_folder_of_logs() {
     });
     let fields: Vec<Vec<_>> = lines.iter().map(|line| line.split(',').collect()).collect();
     let own = client.local_addr().unwrap().to_string();
-    assert_eq!(fields[0][1..], ["begin", "1", "s", &own, "a", ""]);
-    assert_eq!(fields[1][1..7], ["end", "1", "s", &own, "a", ""]);
+    let id = Board::FIRST.to_string();
+    assert_eq!(fields[0][1..], ["begin", &id, "s", &own, "a", ""]);
+    assert_eq!(fields[1][1..7], ["end", &id, "s", &own, "a", ""]);
     assert_eq!(fields[1][8..], ["4", "5", "closed"]);
     wait::until(PATIENCE, "the session's own file", || {
-        let text = std::fs::read_to_string(file("qla.1")).unwrap_or_default();
+        let text = std::fs::read_to_string(file(&format!("qla.{id}"))).unwrap_or_default();
         text.lines().eq(&lines)
     });
     drop(origin);

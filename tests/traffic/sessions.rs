@@ -13,6 +13,7 @@ use crate::session_roles::{met, serve, server};
 use crate::support::bytes::{Server, connect, is_closed, noise, read, read_all};
 use crate::support::gateway::Gateway;
 use crate::support::wait::{self, PATIENCE};
+use sluicegate::l4::Board;
 
 /// The service `s` with one server that says `a` first and then sends back what it gets.
 fn one_server(protocol: &str, rules: Value) -> (Gateway, Server, SocketAddr) {
@@ -145,17 +146,19 @@ fn without_a_server_a_client_of_mysql_reads_that_there_is_none() {
 fn sessions_are_seen_counted_and_ended() {
     let (gateway, _origin, address) = one_server("tcp", json!({}));
     let board = gateway.board();
-    assert!(board.list().is_empty() && board.of(1).is_none() && !board.close(1));
+    assert!(
+        board.list().is_empty() && board.of(Board::FIRST).is_none() && !board.close(Board::FIRST)
+    );
     let (mut one, _) = met(address);
     let (mut two, _) = met(address);
     one.write_all(b"echo").unwrap();
     read(&mut one, 4);
     let shown = board.list();
     let ids: Vec<_> = shown.iter().map(|one| one.id).collect();
-    assert_eq!(ids, [1, 2]);
+    assert_eq!(ids, [Board::FIRST, Board::FIRST + 1]);
     // It is noted after it has passed.
     let first = wait::found(PATIENCE, "what was said", || {
-        board.of(1).filter(|one| one.bytes_out == 5)
+        board.of(Board::FIRST).filter(|one| one.bytes_out == 5)
     });
     assert_eq!(first.client, one.local_addr().unwrap());
     assert_eq!(
@@ -171,9 +174,9 @@ fn sessions_are_seen_counted_and_ended() {
     assert!(shown[1].packets_in == 0 && shown[1].connected_at >= first.connected_at);
     let counts = board.counts(service_id(&gateway));
     assert_eq!((counts.current, counts.total, counts.queries), (2, 2, 1));
-    assert!(board.close(1));
+    assert!(board.close(Board::FIRST));
     assert!(is_closed(&mut one));
-    wait::until(PATIENCE, "it goes", || board.of(1).is_none());
+    wait::until(PATIENCE, "it goes", || board.of(Board::FIRST).is_none());
     assert_eq!(board.close_service(service_id(&gateway)), 1);
     assert!(is_closed(&mut two));
     let (mut three, _) = met(address);
@@ -294,7 +297,7 @@ fn a_session_may_be_ended_while_it_is_still_being_connected() {
     let address = serve(&gateway, "s", "tcp", &[&id], json!({}));
     let mut client = connect(address);
     let board = gateway.board();
-    wait::until(PATIENCE, "it is shown", || board.close(1));
+    wait::until(PATIENCE, "it is shown", || board.close(Board::FIRST));
     assert!(is_closed(&mut client));
     assert_eq!(gateway.session(|_| true)["cause"], "killed");
 }

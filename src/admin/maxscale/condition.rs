@@ -152,12 +152,27 @@ impl Reader<'_> {
 
     fn comparison(&mut self, word: &str) -> Option<Test> {
         let (_, comparison) = COMPARISONS.iter().find(|(name, _)| *name == word)?;
-        let mut values = serde_json::Deserializer::from_str(self.rest).into_iter::<Value>();
-        let value = values.next()?.ok()?;
-        let end = values.byte_offset();
-        self.rest = self.rest.get(end..)?;
+        let value = self.value()?;
         self.take(')')?;
         Some(Test::Compare(*comparison, value))
+    }
+
+    /// A JSON value. Of a text only JSON itself knows where it ends; anything else that can be compared
+    /// with has no bracket within.
+    fn value(&mut self) -> Option<Value> {
+        let text = self.rest.trim_start();
+        let (value, end) = match text.starts_with('"') {
+            true => {
+                let mut values = serde_json::Deserializer::from_str(text).into_iter();
+                (values.next()?.ok()?, values.byte_offset())
+            }
+            false => {
+                let end = text.find(')')?;
+                (serde_json::from_str(text.get(..end)?).ok()?, end)
+            }
+        };
+        self.rest = text.get(end..)?;
+        Some(value)
     }
 
     fn take(&mut self, mark: char) -> Option<()> {
