@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::gateway::{Gateway, api};
+use crate::support::maxscale;
 use crate::support::origin::Origin;
 use crate::support::wait::{self, PATIENCE};
 
@@ -295,7 +296,10 @@ fn kong_s_clients_see_the_service_and_route_to_it() {
 
 #[test]
 fn a_service_with_instances_stays_whoever_deletes_it_and_its_pool_goes_with_it() {
-    let gateway = Gateway::with(|settings| settings.polaris.enabled = true);
+    let gateway = Gateway::with(|settings| {
+        settings.polaris.enabled = true;
+        settings.maxscale.enabled = true;
+    });
     let origin = Origin::saying("a");
     register(&gateway, &origin, json!({}));
     let delete = |path: &str| gateway.api("DELETE", path, &Value::Null);
@@ -309,6 +313,13 @@ fn a_service_with_instances_stays_whoever_deletes_it_and_its_pool_goes_with_it()
         409,
         "from the native API"
     );
+    let maxscale = |method: &str| {
+        let answer = maxscale::call(&gateway, method, "/services/orders", &Value::Null);
+        (answer.status, answer.text())
+    };
+    let (status, shown) = maxscale("GET");
+    assert!(status == 200 && shown.contains("httproute"), "{shown}");
+    assert_eq!(maxscale("DELETE").0, 403, "from MaxScale");
     let at = origin.address();
     let gone = json!([{"service": "orders", "namespace": "default", "host": at.ip().to_string(), "port": at.port()}]);
     done(&gateway, "POST", "/naming/v1/instances/delete", &gone);
@@ -317,4 +328,8 @@ fn a_service_with_instances_stays_whoever_deletes_it_and_its_pool_goes_with_it()
     assert_eq!(pools("orders"), 404);
     register(&gateway, &origin, json!({}));
     assert_eq!(pools("orders"), 200, "registered anew");
+    done(&gateway, "POST", "/naming/v1/instances/delete", &gone);
+    let (status, said) = maxscale("DELETE");
+    assert_eq!(status, 204, "{said}");
+    assert_eq!(pools("orders"), 404);
 }
