@@ -183,7 +183,7 @@ fn sessions_are_seen_counted_and_ended() {
     let server = board.list().first().unwrap().server.unwrap();
     assert_eq!(board.close_server(server), 1);
     assert!(is_closed(&mut three));
-    let line = gateway.session(|line| line["session"] == 3);
+    let line = gateway.session(|line| line["session"] == Board::FIRST + 2);
     assert_eq!(line["cause"], "killed");
     wait::until(PATIENCE, "all go", || board.list().is_empty());
 }
