@@ -78,6 +78,15 @@ fn announce(running: &Running) {
     for (name, address) in running.addresses() {
         tracing::info!(%address, "{name} listens");
     }
+    let dialects = [
+        ("polaris", running.polaris()),
+        ("maxscale", running.maxscale()),
+    ];
+    for (name, address) in dialects {
+        if let Some(address) = address {
+            tracing::info!(%address, "{name} listens");
+        }
+    }
     tracing::info!(address = %running.admin(), "the admin API listens");
 }
 

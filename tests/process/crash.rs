@@ -9,8 +9,11 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::support::bytes::{Server, connect, read};
 use crate::support::client::Client;
-use crate::support::process::Process;
+use crate::support::gateway::free_port;
+use crate::support::maxscale::{ask, listener_document, server_document, service_document};
+use crate::support::process::{FREE_PORTS, Process};
 use crate::support::wait::{self, PATIENCE};
 
 const WRITERS: usize = 4;
@@ -131,6 +134,70 @@ fn survive(folder: &Path, rounds: usize) {
         );
         // What came through without an answer is as good as acknowledged from now on.
         known.names.extend(stored["pools"].iter().cloned());
+        process.kill();
+    }
+}
+
+/// Makes one service with its listener after the other until the gateway is gone; the ports that were
+/// acknowledged.
+fn open(maxscale: SocketAddr, round: usize, count: &AtomicUsize) -> Vec<u16> {
+    let mut ports = Vec::new();
+    let Ok(mut client) = Client::try_connect(maxscale) else {
+        return ports;
+    };
+    for n in 0.. {
+        let (name, port) = (format!("r{round}n{n}"), free_port());
+        let service = service_document(&name, "running", &["origin"]);
+        let listeners = format!("/services/{name}/listeners");
+        let listener = listener_document(&format!("{name}-listener"), port);
+        for (path, document) in [("/services", service), (&listeners, listener)] {
+            match ask(&mut client, "POST", path, &document) {
+                Ok(answer) => assert_eq!(answer.status, 204, "{}", answer.text()),
+                Err(_) => return ports,
+            }
+        }
+        ports.push(port);
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+    ports
+}
+
+#[test]
+fn listeners_that_were_acknowledged_are_bound_again_and_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let vars = FREE_PORTS
+        .iter()
+        .filter(|(name, _)| *name != "SLUICEGATE_MAXSCALE_ENABLED");
+    let vars: Vec<_> = vars
+        .copied()
+        .chain([("SLUICEGATE_MAXSCALE_LISTEN", "127.0.0.1:0")])
+        .collect();
+    let start = || Process::start_with(folder.path(), &["--data", "data"], &vars);
+    let origin = Server::greeting("hello");
+    let process = start();
+    let mut client = Client::connect(process.maxscale());
+    let server = server_document("origin", origin.address());
+    let made = ask(&mut client, "POST", "/servers", &server).unwrap();
+    assert_eq!(made.status, 204, "{}", made.text());
+    process.kill();
+    let mut ports = Vec::new();
+    for round in 0..3 {
+        let process = start();
+        let (maxscale, count) = (process.maxscale(), Arc::new(AtomicUsize::new(0)));
+        let opener = {
+            let count = Arc::clone(&count);
+            thread::spawn(move || open(maxscale, round, &count))
+        };
+        wait::until(PATIENCE, "some listeners", || {
+            count.load(Ordering::SeqCst) >= 5 + 3 * round
+        });
+        process.kill();
+        ports.extend(opener.join().unwrap());
+        let process = start();
+        for port in &ports {
+            let address = SocketAddr::from(([127, 0, 0, 1], *port));
+            assert_eq!(read(&mut connect(address), 5), b"hello", "port {port}");
+        }
         process.kill();
     }
 }

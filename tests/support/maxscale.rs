@@ -10,8 +10,10 @@ use super::client::{Answer, Client};
 use super::gateway::{Gateway, free_port};
 
 /// A call as the first account.
-#[track_caller]
-pub fn call(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Answer {
+///
+/// # Errors
+/// The gateway is gone.
+pub fn ask(client: &mut Client, method: &str, path: &str, body: &Value) -> std::io::Result<Answer> {
     let body = match body {
         Value::Null => String::new(),
         body => body.to_string(),
@@ -19,10 +21,14 @@ pub fn call(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Answer
     let basic = format!("Basic {}", STANDARD.encode("admin:mariadb"));
     let fields = [("Authorization", basic.as_str())];
     let path = format!("/v1{path}");
-    let mut client = Client::connect(gateway.maxscale());
-    client
-        .request(method, &path, "127.0.0.1", &fields, body.as_bytes())
-        .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    client.request(method, &path, "127.0.0.1", &fields, body.as_bytes())
+}
+
+/// A call that is answered.
+#[track_caller]
+pub fn call(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Answer {
+    let answer = ask(&mut Client::connect(gateway.maxscale()), method, path, body);
+    answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
 }
 
 #[track_caller]
@@ -40,9 +46,32 @@ pub fn attributes(gateway: &Gateway, path: &str) -> Value {
 
 /// A server of that name at that address.
 pub fn server(gateway: &Gateway, name: &str, at: SocketAddr) {
+    done(gateway, "POST", "/servers", server_document(name, at));
+}
+
+pub fn server_document(name: &str, at: SocketAddr) -> Value {
     let parameters = json!({"address": at.ip().to_string(), "port": at.port()});
-    let data = json!({"id": name, "type": "servers", "attributes": {"parameters": parameters}});
-    done(gateway, "POST", "/servers", json!({ "data": data }));
+    json!({"data": {"id": name, "type": "servers", "attributes": {"parameters": parameters}}})
+}
+
+/// A readconnroute service for servers with the roles that `router_options` names.
+pub fn service_document(name: &str, roles: &str, servers: &[&str]) -> Value {
+    let linked = servers.iter();
+    let linked: Vec<_> = linked
+        .map(|name| json!({"id": name, "type": "servers"}))
+        .collect();
+    let parameters = json!({"user": "maxuser", "password": "maxpwd", "router_options": roles});
+    json!({"data": {
+        "id": name,
+        "type": "services",
+        "attributes": {"router": "readconnroute", "parameters": parameters},
+        "relationships": {"servers": {"data": linked}},
+    }})
+}
+
+pub fn listener_document(name: &str, port: u16) -> Value {
+    let attributes = json!({"parameters": {"port": port}});
+    json!({"data": {"id": name, "type": "listeners", "attributes": attributes}})
 }
 
 /// A readconnroute service with those servers, and a listener on a free port.
@@ -52,23 +81,11 @@ pub fn service(gateway: &Gateway, name: &str, servers: &[&str]) -> u16 {
 
 /// The same, for servers with the roles that `router_options` names.
 pub fn service_for(gateway: &Gateway, name: &str, roles: &str, servers: &[&str]) -> u16 {
-    let linked = servers
-        .iter()
-        .map(|name| json!({"id": name, "type": "servers"}));
-    let linked: Vec<_> = linked.collect();
-    let parameters = json!({"user": "maxuser", "password": "maxpwd", "router_options": roles});
-    let data = json!({
-        "id": name,
-        "type": "services",
-        "attributes": {"router": "readconnroute", "parameters": parameters},
-        "relationships": {"servers": {"data": linked}},
-    });
-    done(gateway, "POST", "/services", json!({ "data": data }));
+    let document = service_document(name, roles, servers);
+    done(gateway, "POST", "/services", document);
     let port = free_port();
-    let listener = format!("{name}-listener");
-    let data =
-        json!({"id": listener, "type": "listeners", "attributes": {"parameters": {"port": port}}});
+    let listener = listener_document(&format!("{name}-listener"), port);
     let path = format!("/services/{name}/listeners");
-    done(gateway, "POST", &path, json!({ "data": data }));
+    done(gateway, "POST", &path, listener);
     port
 }

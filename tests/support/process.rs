@@ -130,6 +130,10 @@ impl Process {
         self.address("gateway")
     }
 
+    pub fn maxscale(&self) -> SocketAddr {
+        self.address("maxscale")
+    }
+
     /// A call of the native API.
     #[track_caller]
     pub fn api(&self, method: &str, path: &str, document: &Value) -> Answer {
