@@ -55,7 +55,16 @@ impl Observer {
         self.origin = None;
     }
 
+    /// Who speaks before the greeting is through speaks something else, and so will its server, which
+    /// may say nothing until the end.
+    fn client_speaks(&mut self) {
+        if self.origin.take().is_some() {
+            self.client = None;
+        }
+    }
+
     pub(in crate::l4) fn client_said(&mut self, bytes: &[u8], entry: &Entry) {
+        self.client_speaks();
         let Some(gathered) = &mut self.client else {
             return;
         };
@@ -74,4 +83,20 @@ impl Observer {
 fn gather(gathered: &mut Vec<u8>, bytes: &[u8]) {
     let room = BEGINNING_BYTES_MAX.saturating_sub(gathered.len());
     gathered.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_waited_for_once_a_client_speaks_first() {
+        let mut observer = Observer::new();
+        assert!(!observer.is_done());
+        observer.client_speaks();
+        assert!(observer.is_done());
+        let mut inside = Observer::within_tls();
+        inside.client_speaks();
+        assert!(!inside.is_done(), "its answer is still to come");
+    }
 }
