@@ -91,10 +91,12 @@ impl SessionLog {
             Act::Throttle(_) | Act::Nothing => None,
         });
         for log in logs {
+            // The same moment in each file.
+            let text = line(Timestamp::now(), note);
             let each = log.each.then(|| named(log, &note.id.to_string()));
             let unified = log.unified.then(|| named(log, "unified"));
             for file in each.into_iter().chain(unified) {
-                let text = line(Timestamp::now(), note);
+                let text = text.clone();
                 if self.lines.try_send(Line { file, text }).is_err() {
                     self.lost.inc();
                 }
