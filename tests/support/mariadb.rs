@@ -92,6 +92,16 @@ fn said(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
+/// What a client printed, or why it did not.
+fn printed(output: &Output) -> Result<String, String> {
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()),
+        false => Err(said(output)),
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a new directory");
     for entry in fs::read_dir(from).expect("a readable directory") {
@@ -199,12 +209,7 @@ impl MariaDb {
             .arg(statements)
             .output()
             .expect("mariadb runs");
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout)
-                .trim_end()
-                .to_owned()),
-            false => Err(said(&output)),
-        }
+        printed(&output)
     }
 
     /// Runs statements as root; answers what they print, without names of columns.
@@ -269,12 +274,7 @@ pub fn ask(port: u16, statement: &str) -> Result<String, String> {
         .args(["--batch", "--skip-column-names", "--execute", statement])
         .output()
         .expect("mariadb runs");
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned()),
-        false => Err(said(&output)),
-    }
+    printed(&output)
 }
 
 /// `mysqlslap` with so many clients at a time, and so many statements in all; `None` where it is not

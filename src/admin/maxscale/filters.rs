@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Failed};
+use super::answer::Failed;
 use super::call::Call;
-use super::document::{Document, Object};
+use super::document::Object;
 use super::draft::Draft;
 use super::parameters::{self, Held, Occasion};
 use super::path::{Operation, Outcome, Path, delete, get, post};
@@ -30,16 +30,11 @@ pub(super) static PATHS: &[Path] = &[
 ];
 
 fn list(view: &View<'_>, _: &Call) -> Outcome {
-    let all = names::by_age(&view.snapshot, Kind::Filter);
-    let all = all.into_iter().filter_map(|entity| document(view, entity));
-    let url = view.links.collection(TYPE);
-    Ok(Answer::Document(Document::many(&url, all.collect())))
+    view.list(Kind::Filter, TYPE, |entity| document(view, entity))
 }
 
 fn one(view: &View<'_>, call: &Call) -> Outcome {
-    let entity = names::existing(&view.snapshot, Kind::Filter, call.name(0))?;
-    let value = document(view, entity).unwrap_or_default();
-    Ok(Answer::Document(Document::one(value)))
+    view.one(Kind::Filter, call, |entity| document(view, entity))
 }
 
 fn document(view: &View<'_>, entity: &Entity) -> Option<Value> {

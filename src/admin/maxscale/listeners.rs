@@ -169,10 +169,7 @@ fn of_one_service(view: &View<'_>, call: &Call) -> Outcome {
 }
 
 fn list(view: &View<'_>, _: &Call) -> Outcome {
-    let all = names::by_age(&view.snapshot, Kind::Listener).into_iter();
-    let all = all.filter_map(|entity| value(view, entity, None));
-    let url = view.links.collection(TYPE);
-    Ok(Answer::Document(Document::many(&url, all.collect())))
+    view.list(Kind::Listener, TYPE, |entity| value(view, entity, None))
 }
 
 /// A new listener as a request describes it.

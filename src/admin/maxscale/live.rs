@@ -232,6 +232,16 @@ impl Live {
         self.servers.of(id)
     }
 
+    /// Says by hand that a server is so.
+    pub(super) fn say(&self, server: Id, found: Status) {
+        self.server(server).change(found, Status::NONE);
+    }
+
+    /// Says by hand that a server is not so.
+    pub(super) fn deny(&self, server: Id, found: Status) {
+        self.server(server).change(Status::NONE, found);
+    }
+
     /// The running monitor that has a server: whoever has one gets no role by hand.
     pub(super) fn owner(&self, server: Id) -> Option<Id> {
         self.findings.owner(server)

@@ -9,9 +9,9 @@ use crate::model::{
     Snapshot,
 };
 
-use super::answer::{Answer, Failed};
+use super::answer::Failed;
 use super::call::Call;
-use super::document::{Document, Object};
+use super::document::Object;
 use super::draft::Draft;
 use super::live::{MonitorInfo, MonitoredServer, SlaveConnection};
 use super::names;
@@ -67,19 +67,16 @@ const fn word(module: MonitorModule) -> &'static str {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "an operation's signature")]
 fn list(view: &View<'_>, _: &Call) -> Outcome {
-    let all = names::by_age(&view.snapshot, Kind::Monitor).into_iter();
-    let values = all.filter_map(|entity| Some(value(view, entity.id, &Held::of(entity)?)));
-    let url = view.links.collection("monitors");
-    Ok(Answer::Document(Document::many(&url, values.collect())))
+    view.list(Kind::Monitor, "monitors", |entity| document(view, entity))
 }
 
 fn show(view: &View<'_>, call: &Call) -> Outcome {
-    let entity = names::existing(&view.snapshot, Kind::Monitor, call.name(0))?;
-    let held = Held::of(entity).ok_or_else(odd)?;
-    let value = value(view, entity.id, &held);
-    Ok(Answer::Document(Document::one(value)))
+    view.one(Kind::Monitor, call, |entity| document(view, entity))
+}
+
+fn document(view: &View<'_>, entity: &Entity) -> Option<Value> {
+    Some(value(view, entity.id, &Held::of(entity)?))
 }
 
 /// What a kind's entities never are: of another kind.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Failed};
 use super::call::Call;
-use super::document::{Document, Object};
+use super::document::Object;
 use super::draft::Draft;
 use super::live::{self, Fact};
 use super::parameters::{self, Held, Occasion};
@@ -53,16 +53,11 @@ pub(super) static PATHS: &[Path] = &[
 ];
 
 fn list(view: &View<'_>, _: &Call) -> Outcome {
-    let all = names::by_age(&view.snapshot, Kind::Server);
-    let all = all.into_iter().filter_map(|entity| document(view, entity));
-    let url = view.links.collection(TYPE);
-    Ok(Answer::Document(Document::many(&url, all.collect())))
+    view.list(Kind::Server, TYPE, |entity| document(view, entity))
 }
 
 fn one(view: &View<'_>, call: &Call) -> Outcome {
-    let entity = names::existing(&view.snapshot, Kind::Server, call.name(0))?;
-    let value = document(view, entity).unwrap_or_default();
-    Ok(Answer::Document(Document::one(value)))
+    view.one(Kind::Server, call, |entity| document(view, entity))
 }
 
 fn document(view: &View<'_>, entity: &Entity) -> Option<Value> {
@@ -343,11 +338,10 @@ async fn turn(maxscale: &MaxScale, call: &Call, turn: Turn) -> Outcome {
             return Err(Failed::refused(MONITORED));
         }
         Fact::Found(found) => {
-            let (state, nothing) = (maxscale.live.server(id), found.without(found));
             match turn {
-                Turn::Set => state.change(found, nothing),
-                Turn::Clear => state.change(nothing, found),
-            };
+                Turn::Set => maxscale.live.say(id, found),
+                Turn::Clear => maxscale.live.deny(id, found),
+            }
             return Ok(Answer::Done);
         }
     };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Failed};
 use super::call::{Call, Described};
-use super::document::{Document, Object};
+use super::document::Object;
 use super::draft::Draft;
 use super::parameters::{self, Held, Occasion, Table};
 use super::path::{
@@ -76,16 +76,11 @@ fn table(service: &Service) -> Table<Service> {
 }
 
 fn list(view: &View<'_>, _: &Call) -> Outcome {
-    let all = names::by_age(&view.snapshot, Kind::Service);
-    let all = all.into_iter().filter_map(|entity| document(view, entity));
-    let url = view.links.collection(TYPE);
-    Ok(Answer::Document(Document::many(&url, all.collect())))
+    view.list(Kind::Service, TYPE, |entity| document(view, entity))
 }
 
 fn one(view: &View<'_>, call: &Call) -> Outcome {
-    let entity = names::existing(&view.snapshot, Kind::Service, call.name(0))?;
-    let value = document(view, entity).unwrap_or_default();
-    Ok(Answer::Document(Document::one(value)))
+    view.one(Kind::Service, call, |entity| document(view, entity))
 }
 
 fn document(view: &View<'_>, entity: &Entity) -> Option<Value> {

@@ -87,17 +87,10 @@ impl Shape {
 
     /// The words to choose from, where it is a choice.
     pub const fn choices(self) -> &'static [&'static str] {
-        match self {
-            Self::Word(words) => words,
-            Self::Bool
-            | Self::Int { .. }
-            | Self::Seconds { .. }
-            | Self::Millis { .. }
-            | Self::Size
-            | Self::Text
-            | Self::Password
-            | Self::Checked(_)
-            | Self::Version => &[],
+        if let Self::Word(words) = self {
+            words
+        } else {
+            &[]
         }
     }
 
@@ -163,18 +156,9 @@ impl Shape {
 
     /// How a value that is kept is shown.
     pub fn show(self, kept: Value) -> Value {
-        match self {
-            Self::Password if !kept.is_null() => MASK.into(),
-            Self::Bool
-            | Self::Int { .. }
-            | Self::Seconds { .. }
-            | Self::Millis { .. }
-            | Self::Size
-            | Self::Text
-            | Self::Password
-            | Self::Word(_)
-            | Self::Checked(_)
-            | Self::Version => kept,
+        match matches!(self, Self::Password) && !kept.is_null() {
+            true => MASK.into(),
+            false => kept,
         }
     }
 }
