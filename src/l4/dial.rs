@@ -4,18 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::announce;
-use super::side::Origin;
+use super::side::{Origin, Side};
 use super::stats::Cause;
-use super::{Arrival, Tls};
+use super::{Arrival, Speech, Tls};
 use crate::model::ProxyHeader;
 use crate::table::Service;
 use crate::upstream::{Outcome, Pick};
+
+/// How often an endpoint is connected to that turns out not to know of it.
+const CONNECTIONS_MAX: u32 = 3;
+
+/// After that time without a word an endpoint is asked whether it knows the connection. Whole seconds,
+/// as the kernel counts.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
+
+/// By then the answer is there.
+const ANSWERED_AFTER: Duration = Duration::from_millis(2500);
+
+/// How long a session is silent before its endpoint is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// What a connection to an endpoint is made of, whichever endpoint it is.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +40,21 @@ pub(super) struct Dial<'a> {
 
 impl Dial<'_> {
     /// Connects within the service's `connect_timeout`, and tells the endpoint's health how that went.
-    pub(super) async fn connect(&self, pick: &Pick) -> Result<Origin, Cause> {
+    /// Nobody has said anything yet to `client`, nor it to anybody.
+    pub(super) async fn connect(&self, pick: &Pick, client: &impl Side) -> Result<Origin, Cause> {
+        let mut made = self.try_once(pick).await;
+        for _ in 1..CONNECTIONS_MAX {
+            match &made {
+                Ok(origin) if self.is_unknown(origin, client).await => {
+                    made = self.try_once(pick).await;
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+        made
+    }
+
+    async fn try_once(&self, pick: &Pick) -> Result<Origin, Cause> {
         let limit: Duration = self.service.spec().connect_timeout;
         let made = timeout(limit, self.make(pick)).await;
         let made = made.unwrap_or(Err(Cause::ConnectTimeout));
@@ -37,6 +65,29 @@ impl Dial<'_> {
         };
         pick.observe(outcome, std::time::Instant::now());
         made
+    }
+
+    /// Whether the endpoint's kernel has forgotten a connection that is open on this side. That happens
+    /// where its queue of connections overflows while it answers with SYN cookies. Who speaks first
+    /// learns of it by a reset; a client of MySQL waits for the greeting, for ever. So the kernel is made
+    /// to ask.
+    async fn is_unknown(&self, origin: &Origin, client: &impl Side) -> bool {
+        let server_begins = self.arrival.speech == Speech::Mysql;
+        if !(server_begins && client.is_bare() && origin.is_bare()) {
+            return false;
+        }
+        let origin = origin.socket();
+        keep_alive(origin, ASKED_AFTER);
+        let (mut said, mut heard) = ([0], [0]);
+        let spoken = async {
+            tokio::select! {
+                peeked = origin.peek(&mut said) => peeked.is_err(),
+                _ = client.socket().peek(&mut heard) => false,
+            }
+        };
+        let unknown = timeout(ANSWERED_AFTER, spoken).await.unwrap_or(false);
+        keep_alive(origin, KEEPALIVE);
+        unknown
     }
 
     async fn make(&self, pick: &Pick) -> Result<Origin, Cause> {
@@ -75,4 +126,11 @@ impl Dial<'_> {
         let made = made.map_err(|_| Cause::EndpointTls)?;
         Ok(Origin::Right(Box::new(made)))
     }
+}
+
+/// Has the kernel ask a silent peer after `idle` whether it knows the connection.
+fn keep_alive(socket: &TcpStream, idle: Duration) {
+    let terms = TcpKeepalive::new().with_time(idle).with_interval(idle);
+    // Without it there is only less to be known.
+    let _ = SockRef::from(socket).set_tcp_keepalive(&terms);
 }

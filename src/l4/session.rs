@@ -103,7 +103,7 @@ impl Session {
         let shown = self.show();
         self.seen.id = Some(shown.entry().id());
         client.is_settled();
-        match self.reach(shown.entry()).await {
+        match self.reach(&client, shown.entry()).await {
             Ok(place) => self.begin(client, place, seat, shown.entry()).await,
             Err(cause) => self.dismiss(client, cause, 0).await,
         }
@@ -213,10 +213,10 @@ impl Session {
     }
 
     /// Tries one endpoint after the other.
-    async fn reach(&mut self, entry: &Arc<Entry>) -> Result<Place, Cause> {
+    async fn reach(&mut self, client: &impl Client, entry: &Arc<Entry>) -> Result<Place, Cause> {
         let (service, shared) = (Arc::clone(&self.service), Arc::clone(self.shared()));
-        let client = self.arrival.client.ip();
-        let mut choice = Choice::new(&service, client, shared.retries_max);
+        let address = self.arrival.client.ip();
+        let mut choice = Choice::new(&service, address, shared.retries_max);
         let (began, mut last) = (Instant::now(), Cause::NoEndpoint);
         while let Some(Chosen { pick, tenure }) = choice.next(Instant::now())? {
             self.seen.attempts += 1;
@@ -226,7 +226,7 @@ impl Session {
                 service: &service,
                 arrival: &self.arrival,
             };
-            match unless_over(entry, dial.connect(&pick)).await? {
+            match unless_over(entry, dial.connect(&pick, client)).await? {
                 Ok(origin) => {
                     self.seen.connected = Some(began.elapsed());
                     return Ok(Place::at(&service, pick, tenure, origin, entry));

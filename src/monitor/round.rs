@@ -13,7 +13,7 @@ use super::Shared;
 use super::ask::{Answer, Link};
 use super::event::Event;
 use super::found::{Facts, SlaveConnection};
-use super::info::{MonitoredServer, node_id};
+use super::info::{MonitoredServer, ServerInfo, node_id};
 use super::plan::{Plan, Planned};
 use super::rules::{self, Health, Hosts, Memory, Node, Verdict};
 use crate::model::{Id, Timestamp};
@@ -272,38 +272,43 @@ impl Watch {
         }
     }
 
-    /// Sets what a server is, and what is known of it.
+    /// Sets what a server is, and what is known of it: whoever sees that it changed finds why.
     fn tell(&self, plan: &Plan, server: &Planned, verdict: Verdict) {
-        let before = self.shared.states.of(server.id).set(verdict.status);
-        let event = match server.is_asked() {
-            true => Event::between(before, verdict.status),
-            false => None,
-        };
-        if let Some(event) = event {
-            announce(&plan.label, &server.name, event);
-        }
-        let Some(known) = self.known.get(&server.id) else {
-            return;
-        };
+        let state = self.shared.states.of(server.id);
+        let mut event = None;
         self.shared.inform(server.id, |info| {
-            if let Some(version) = &known.version {
-                info.version = Some(Arc::clone(version));
-            }
-            if let Some(facts) = &known.facts {
-                info.node_id = node_id(facts);
-                if let Facts::Replication(facts) = facts {
-                    info.gtid_current_pos = facts.gtid_current_pos.clone();
-                }
+            let before = state.set(verdict.status);
+            if let Some(known) = self.known.get(&server.id) {
+                known.tell(info);
             }
             if server.is_asked() {
                 info.master_id = verdict.master_id;
                 info.replication_lag = verdict.lag;
+                event = Event::between(before, verdict.status);
             }
             if event.is_some() {
                 info.last_event = event;
                 info.triggered_at = Some(Timestamp::now());
             }
         });
+        if let Some(event) = event {
+            announce(&plan.label, &server.name, event);
+        }
+    }
+}
+
+impl Known {
+    /// What the server has said of itself.
+    fn tell(&self, info: &mut ServerInfo) {
+        if let Some(version) = &self.version {
+            info.version = Some(Arc::clone(version));
+        }
+        if let Some(facts) = &self.facts {
+            info.node_id = node_id(facts);
+            if let Facts::Replication(facts) = facts {
+                info.gtid_current_pos = facts.gtid_current_pos.clone();
+            }
+        }
     }
 }
 

@@ -3,10 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use serde_json::{Value, json};
+use socket2::SockRef;
 
 use crate::session_roles::{serve, server};
 use crate::support::authority::Authority;
@@ -198,6 +201,25 @@ fn what_is_not_mysql_s_protocol_passes_a_listener_for_it() {
     client.write_all(&said).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(read_all(&mut client) == said, "whoever speaks first");
+}
+
+#[test]
+fn a_connection_that_its_server_does_not_know_is_made_again() {
+    let gateway = Gateway::start();
+    let resets = AtomicUsize::new(2);
+    let origin = Server::start(move |mut stream| {
+        if resets.load(Ordering::SeqCst) > 0 {
+            resets.fetch_sub(1, Ordering::SeqCst);
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            return;
+        }
+        stream.write_all(&greeting(7)).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    });
+    let one = server(&gateway, "db", origin.address(), json!({}));
+    let address = serve(&gateway, "s", "mysql", &[&one], json!({}));
+    assert_eq!(read_all(&mut connect(address)), greeting(7));
+    assert_eq!(origin.accepted(), 3);
 }
 
 #[test]
