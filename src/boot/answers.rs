@@ -127,7 +127,7 @@ fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), R
         headers: &headers,
     };
     admit(&hit, &target, head, secure)?;
-    let service = table.service(hit.route()).ok_or_else(reply::no_service)?;
+    let service = table.service(&hit).ok_or_else(reply::no_service)?;
     answer.service = Some(named(service.entity()));
     answer.forward = Some(forward(&hit, service, &target, &uri, &question.host));
     Ok(())

@@ -52,7 +52,7 @@ pub struct Outcome {
 }
 
 /// The counters of one route, once it has any.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteStats(OnceLock<Arc<Counters>>);
 
 /// What most requests count stands first: one line of the cache, of three with the count before it in
@@ -119,9 +119,12 @@ fn add(counter: Option<&AtomicU64>, by: u64) {
 impl RouteStats {
     /// Counts a request as in flight until the guard is dropped.
     pub fn enter(&self) -> InFlight {
-        let counters = self.counters();
-        counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(counters))
+        InFlight::begin(self.counters())
+    }
+
+    /// The same by `near`, which stands closer and leads to the same counters from its first use on.
+    pub fn enter_by(&self, near: &Self) -> InFlight {
+        InFlight::begin(near.0.get_or_init(|| Arc::clone(self.counters())))
     }
 
     /// The same counters, for the route's next version.
@@ -146,6 +149,11 @@ impl RouteStats {
 pub struct InFlight(Arc<Counters>);
 
 impl InFlight {
+    fn begin(counters: &Arc<Counters>) -> Self {
+        counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counters))
+    }
+
     /// Counts how the request ended; it stays in flight until the guard goes.
     pub fn observe(&self, outcome: &Outcome) {
         self.0.observe(outcome);

@@ -15,7 +15,7 @@ use crate::metrics::InFlight;
 use crate::model::Id;
 use crate::reply;
 use crate::reply::Shape;
-use crate::table::{Route, Service};
+use crate::table::{Service, Taken};
 use crate::upstream;
 use crate::upstream::Place;
 
@@ -37,7 +37,7 @@ pub struct Exchange {
 /// Where the request goes.
 #[derive(Debug)]
 pub(super) struct Matched {
-    pub(super) route: Arc<Route>,
+    pub(super) route: Taken,
     pub(super) service: Arc<Service>,
     /// The host it was for, in normal form and without port.
     pub(super) host: Option<HeaderValue>,

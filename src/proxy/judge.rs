@@ -98,10 +98,10 @@ impl Gateway {
         let Some(hit) = table.find(&question, &mut ()) else {
             return Err(no_route(&table, &question, x.role()));
         };
-        if !hit.route().facts().takes_all() {
+        if !hit.facts().takes_all() {
             admit(&hit, target, head, self.came_securely(head, x))?;
         }
-        let Some(service) = table.service(hit.route()) else {
+        let Some(service) = table.service(&hit) else {
             return Err(reply::no_service());
         };
         let matched = self.enter(&hit, service, target, head, checked, x);
@@ -133,7 +133,7 @@ impl Gateway {
         (switch, connection_only): (Switch, Names),
         x: &Exchange,
     ) -> Matched {
-        let facts = hit.route().facts();
+        let facts = hit.facts();
         let path = hit.upstream_path(service.base(), &target.path);
         let same = target.is_verbatim() && *path == *target.path;
         let sent = (!same).then(|| path_and_query(&path, head.uri.query()));
@@ -143,7 +143,7 @@ impl Gateway {
             0
         };
         Matched {
-            route: Arc::clone(hit.route()),
+            route: hit.take(),
             service: Arc::clone(service),
             host: target.host_value(),
             sent,
@@ -152,11 +152,8 @@ impl Gateway {
             connection_only,
             place: place(hit, service, target, head, x),
             told: self.shared.kong_debug && kong::asks(head.headers),
-            body_bytes_max: hit
-                .route()
-                .body_bytes_max()
-                .unwrap_or(self.shared.body_bytes_max),
-            in_flight: hit.route().begin(),
+            body_bytes_max: hit.body_bytes_max().unwrap_or(self.shared.body_bytes_max),
+            in_flight: hit.begin(),
         }
     }
 
@@ -216,7 +213,7 @@ pub fn admit(
     head: Head<'_>,
     secure: bool,
 ) -> Result<(), Reply> {
-    let facts = hit.route().facts();
+    let facts = hit.facts();
     match facts.grpc_only {
         true => admit_grpc(head, secure || facts.in_clear),
         false if secure || facts.in_clear => Ok(()),

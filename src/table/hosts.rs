@@ -2,17 +2,14 @@
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
-use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
-use smallvec::SmallVec;
-use triomphe::ThinArc;
 
-use super::paths;
-use super::paths::{Item, Node};
+use super::list::{Found, Item, List, Owner};
+use super::paths::Node;
 use super::route::Entry;
 use crate::model::{HostPattern, HostShape, Id};
 
@@ -35,20 +32,9 @@ pub(super) struct Hosts {
 #[derive(Clone, Debug, Default)]
 struct Sites(GenericHashMap<Site, (), foldhash::fast::FixedState, DefaultSharedPtr>);
 
-/// A host and its entries: the name and few entries in one piece. Among thousands of hosts every
-/// piece that a request goes through is in no cache, and has to be waited for.
+/// A host and its entries: the name and few entries in one piece.
 #[derive(Clone, Debug)]
-struct Site(ThinArc<Head, Item>);
-
-#[derive(Debug)]
-struct Head {
-    name: Literal,
-    /// The entries, where they are too many to stand beside the name.
-    paths: Option<Arc<Node>>,
-}
-
-/// The literal part of a host. Most are short, and then stand in their head.
-type Literal = SmallVec<[u8; 24]>;
+struct Site(List);
 
 impl Hosts {
     /// Shows the entries of every pattern that `host` fits (itself, its wildcards, and any host) and
@@ -58,7 +44,7 @@ impl Hosts {
         &'t self,
         host: &str,
         path: &[u8],
-        mut visit: impl FnMut(&'t Entry) -> ControlFlow<()>,
+        mut visit: impl FnMut(Found<'t>) -> ControlFlow<()>,
     ) {
         self.exact.walk(host.as_bytes(), path, &mut visit);
         if !self.leading.0.is_empty() || !self.trailing.0.is_empty() {
@@ -71,7 +57,7 @@ impl Hosts {
         &'t self,
         host: &str,
         path: &[u8],
-        visit: &mut impl FnMut(&'t Entry) -> ControlFlow<()>,
+        visit: &mut impl FnMut(Found<'t>) -> ControlFlow<()>,
     ) {
         let host = host.as_bytes();
         for dot in memchr::memchr_iter(b'.', host) {
@@ -120,7 +106,7 @@ impl Sites {
         &'t self,
         name: &[u8],
         path: &[u8],
-        visit: &mut impl FnMut(&'t Entry) -> ControlFlow<()>,
+        visit: &mut impl FnMut(Found<'t>) -> ControlFlow<()>,
     ) {
         if let Some((site, ())) = self.0.get_key_value(name) {
             site.walk(path, visit);
@@ -130,7 +116,7 @@ impl Sites {
     fn insert(&mut self, name: &[u8], key: &[u8], entry: Entry) {
         let site = match self.0.remove_with_key(name) {
             Some((site, ())) => site.with(key, entry),
-            None => Site::few(name.into(), paths::with(&[], key, entry)),
+            None => Site::few(name, List::default().with(key, entry)),
         };
         self.0.insert(site, ());
     }
@@ -144,73 +130,60 @@ impl Sites {
 }
 
 impl Site {
-    fn few(name: Literal, items: Vec<Item>) -> Self {
-        let head = Head { name, paths: None };
-        Self(ThinArc::from_header_and_iter(head, items.into_iter()))
+    fn few(name: &[u8], items: Vec<Item>) -> Self {
+        let (name, paths) = (name.into(), None);
+        Self(List::new(Owner { name, paths }, items))
     }
 
-    fn many(name: Literal, paths: Arc<Node>) -> Self {
-        let paths = Some(paths);
-        Self(ThinArc::from_header_and_iter(
-            Head { name, paths },
-            iter::empty(),
-        ))
-    }
-
-    fn head(&self) -> &Head {
-        &self.0.header.header
-    }
-
-    fn items(&self) -> &[Item] {
-        &self.0.slice
+    fn many(name: &[u8], paths: Arc<Node>) -> Self {
+        let (name, paths) = (name.into(), Some(paths));
+        Self(List::new(Owner { name, paths }, Vec::new()))
     }
 
     #[inline]
-    fn walk<'t>(&'t self, path: &[u8], visit: &mut impl FnMut(&'t Entry) -> ControlFlow<()>) {
-        match &self.head().paths {
-            None => paths::each(self.items(), path, visit),
+    fn walk<'t>(&'t self, path: &[u8], visit: &mut impl FnMut(Found<'t>) -> ControlFlow<()>) {
+        match &self.0.owner().paths {
+            None => self.0.walk(path, visit),
             Some(paths) => paths.walk(path, visit),
         }
     }
 
     fn with(self, key: &[u8], entry: Entry) -> Self {
-        let Head { name, paths } = self.head();
-        let (name, paths) = (name.clone(), paths.clone());
+        let Owner { name, paths } = self.0.owner().clone();
         let mut paths = match paths {
             Some(paths) => paths,
-            None if self.items().len() < BESIDE_MAX => {
-                return Self::few(name, paths::with(self.items(), key, entry));
+            None if self.0.items().len() < BESIDE_MAX => {
+                return Self::few(&name, self.0.with(key, entry));
             }
-            None => Arc::new(Node::from(self.items().to_vec())),
+            None => Arc::new(Node::from(self.0.items().to_vec())),
         };
         // Lest a site that no other table has keeps its paths from being changed where they stand.
         drop(self);
         Arc::make_mut(&mut paths).insert(key, entry);
-        Self::many(name, paths)
+        Self::many(&name, paths)
     }
 
     /// `None` where no entry is left.
     fn without(self, key: &[u8], route: Id) -> Option<Self> {
-        let Head { name, paths } = self.head();
-        let (name, paths) = (name.clone(), paths.clone());
+        let Owner { name, paths } = self.0.owner().clone();
         let items = match paths {
-            None => paths::without(self.items(), key, route),
+            None => self.0.without(key, route),
             Some(mut paths) => {
                 drop(self);
                 Arc::make_mut(&mut paths).remove(key, route);
                 match paths.few(BESIDE_MAX / 2) {
                     Some(items) => items.to_vec(),
-                    None => return Some(Self::many(name, paths)),
+                    None => return Some(Self::many(&name, paths)),
                 }
             }
         };
-        (!items.is_empty()).then(|| Self::few(name, items))
+        (!items.is_empty()).then(|| Self::few(&name, items))
     }
 }
 
 impl Borrow<[u8]> for Site {
     fn borrow(&self) -> &[u8] {
-        &self.head().name
+        &self.0.owner().name
     }
 }
 
@@ -223,7 +196,7 @@ impl Hash for Site {
 
 impl PartialEq for Site {
     fn eq(&self, other: &Self) -> bool {
-        self.head().name == other.head().name
+        self.0.owner().name == other.0.owner().name
     }
 }
 
@@ -236,8 +209,8 @@ mod tests {
 
     fn found(hosts: &Hosts, host: &str, path: &str) -> Vec<u16> {
         let mut found = Vec::new();
-        hosts.walk(host, path.as_bytes(), |entry| {
-            found.push(entry.position);
+        hosts.walk(host, path.as_bytes(), |shown| {
+            found.push(shown.entry.position);
             ControlFlow::Continue(())
         });
         found
@@ -272,16 +245,16 @@ mod tests {
 
     #[test]
     fn few_entries_stand_beside_the_name_again_when_many_have_gone() {
-        let mut site = Site::few(Literal::new(), Vec::new());
+        let mut site = Site::few(b"", Vec::new());
         let entries: Vec<Entry> = (0..40).map(entry).collect();
         for entry in &entries {
             site = site.with(b"/", entry.clone());
         }
-        assert!(site.head().paths.is_some());
+        assert!(site.0.owner().paths.is_some());
         for entry in &entries[1..] {
             site = site.without(b"/", entry.route.id()).unwrap();
         }
-        assert!(site.head().paths.is_none() && site.items().len() == 1);
+        assert!(site.0.owner().paths.is_none() && site.0.items().len() == 1);
         assert!(site.without(b"/", entries[0].route.id()).is_none());
     }
 }

@@ -11,6 +11,7 @@ mod filters;
 pub mod fuzz;
 mod hosts;
 mod l4;
+mod list;
 mod normalize;
 pub mod oracle;
 mod paths;
@@ -32,6 +33,7 @@ use rustls::ServerConfig;
 pub use compile::{Compiler, Problem};
 pub use filters::{Act, Filter, Log, QueryRate, Throttle, filter_acts};
 pub use l4::{ServerName, StreamFacts, StreamHit, StreamMiss, StreamRoute};
+pub use list::Taken;
 pub use normalize::{escape, normalize};
 use route::Listed;
 pub use route::{Candidate, Facts, Hit, Miss, Question, Route, Standing};
@@ -113,10 +115,10 @@ impl Table {
         self.streams.find(facts, |slot| self.services.get(slot))
     }
 
-    /// The service a route goes to.
+    /// The service that a request goes to.
     #[inline]
-    pub fn service(&self, route: &Route) -> Option<&Arc<Service>> {
-        self.services.get(route.service?)
+    pub fn service(&self, hit: &Hit<'_>) -> Option<&Arc<Service>> {
+        self.services.get(hit.service()?)
     }
 
     /// The TLS configuration of a listener with a certificate of its own.
@@ -158,7 +160,8 @@ impl Table {
     }
 
     fn labels(&self, route: &Route) -> RouteLabels {
-        let service = self.service(route).map(|service| service.entity().label());
+        let service = route.service.and_then(|slot| self.services.get(slot));
+        let service = service.map(|service| service.entity().label());
         RouteLabels {
             route: route.entity().label().into(),
             service: service.map(Into::into).unwrap_or_default(),

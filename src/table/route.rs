@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 use regex::bytes::Regex;
 
+use super::list::{Found, Taken};
 use super::rank::Rank;
 use crate::metrics::{InFlight, RouteStats};
 use crate::model;
@@ -43,7 +44,7 @@ pub enum Miss {
     ServiceDisabled,
 }
 
-/// A route, compiled. With the counts before it in an [`Arc`] it is one line of the cache.
+/// A route, compiled.
 #[derive(Debug)]
 pub struct Route {
     entity: Arc<Entity>,
@@ -51,7 +52,6 @@ pub struct Route {
     pub(super) service: Option<u32>,
     /// Its counters, the same in every table that has the route.
     pub(super) stats: RouteStats,
-    facts: Facts,
     rare: Option<Box<Rare>>,
 }
 
@@ -63,8 +63,7 @@ struct Rare {
     body_bytes_max: Option<u64>,
 }
 
-/// What every request asks of its route. Kept in the route itself: among 100,000 of them the entity
-/// behind it is in no cache, and most requests can do without.
+/// What every request asks of its route. Each entry of the route has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub strip_path: bool,
@@ -77,6 +76,8 @@ pub struct Facts {
     rewrites: bool,
     /// Whether it names methods, header fields or server names.
     is_conditional: bool,
+    /// Whether it limits bodies itself.
+    limits_bodies: bool,
 }
 
 impl Facts {
@@ -97,6 +98,7 @@ impl Facts {
             is_conditional: !spec.methods.is_empty()
                 || !spec.headers.is_empty()
                 || !spec.snis.is_empty(),
+            limits_bodies: spec.body_bytes_max.is_some(),
         }
     }
 }
@@ -155,7 +157,6 @@ impl Route {
             service,
             rare: is_any.then(|| Box::new(rare)),
             stats: stats.map(|before| before.stats.carry()).unwrap_or_default(),
-            facts: Facts::of(route),
         })
     }
 
@@ -170,21 +171,6 @@ impl Route {
 
     pub fn entity(&self) -> &Arc<Entity> {
         &self.entity
-    }
-
-    /// Counts a request as under way until the guard is dropped.
-    pub fn begin(&self) -> InFlight {
-        self.stats.enter()
-    }
-
-    /// What every request asks of it.
-    pub const fn facts(&self) -> Facts {
-        self.facts
-    }
-
-    /// The largest request body that it takes; `None` where the process's own limit holds.
-    pub fn body_bytes_max(&self) -> Option<u64> {
-        self.rare.as_ref()?.body_bytes_max
     }
 
     /// What the operator wrote.
@@ -276,18 +262,43 @@ impl<'t> Candidate<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Standing(Reverse<Rank>, Timestamp, Reverse<Id>, u16);
 
-/// One way into a route: one of its hosts with one of its paths. What the indexes hold.
+/// One way into a route: one of its hosts with one of its paths. What the indexes hold. Has what
+/// requests ask for, so that most go past the route itself.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) rank: Rank,
+    rank: Rank,
     /// Of the path among the route's.
     pub(super) position: u16,
-    pub(super) test: PathTest,
-    pub(super) port: Option<NonZeroU16>,
+    test: PathTest,
+    port: Option<NonZeroU16>,
+    /// The route's.
+    service: Option<u32>,
+    pub(super) facts: Facts,
+    /// The route's, from the first request on.
+    stats: RouteStats,
     pub(super) route: Arc<Route>,
 }
 
 impl Entry {
+    pub(super) fn new(
+        rank: Rank,
+        position: u16,
+        test: PathTest,
+        port: Option<NonZeroU16>,
+        route: &Arc<Route>,
+    ) -> Self {
+        Self {
+            rank,
+            position,
+            test,
+            port,
+            service: route.service,
+            facts: Facts::of(route.spec()),
+            stats: RouteStats::default(),
+            route: Arc::clone(route),
+        }
+    }
+
     /// The total order of [`super::rank`]: `Less` stands first.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         let by_age = || self.route.age().cmp(&other.route.age());
@@ -309,10 +320,10 @@ impl Entry {
             return Err(Miss::Port);
         }
         let matched = self.judge_path(question.path)?;
-        if self.route.facts.is_conditional {
+        if self.facts.is_conditional {
             self.judge_conditions(question)?;
         }
-        match self.route.service {
+        match self.service {
             Some(slot) if !enabled(slot) => Err(Miss::ServiceDisabled),
             _ => Ok(matched),
         }
@@ -350,19 +361,49 @@ impl Entry {
 /// The route that a request goes to, and what of its path matched.
 #[derive(Debug)]
 pub struct Hit<'t> {
-    pub(super) entry: &'t Entry,
+    pub(super) found: Found<'t>,
     /// Bytes of the path that the route's path took; `None` where the route names none.
     pub matched: Option<usize>,
 }
 
 impl<'t> Hit<'t> {
     pub fn route(&self) -> &'t Arc<Route> {
-        &self.entry.route
+        &self.found.entry.route
+    }
+
+    /// The route, to be kept.
+    pub fn take(&self) -> Taken {
+        self.found.take()
+    }
+
+    /// What every request asks of the route.
+    pub fn facts(&self) -> Facts {
+        self.found.entry.facts
+    }
+
+    /// Where the route's service stands in the table.
+    pub(super) fn service(&self) -> Option<u32> {
+        self.found.entry.service
+    }
+
+    /// Counts a request as under way until the guard is dropped.
+    pub fn begin(&self) -> InFlight {
+        let entry = self.found.entry;
+        entry.route.stats.enter_by(&entry.stats)
+    }
+
+    /// The largest request body that the route takes; `None` where the process's own limit holds.
+    pub fn body_bytes_max(&self) -> Option<u64> {
+        let rare = self
+            .facts()
+            .limits_bodies
+            .then(|| self.route().rare.as_ref());
+        rare??.body_bytes_max
     }
 
     /// What a group of the route's regex took of the path.
     pub fn captured<'p>(&self, group: &Group, path: &'p [u8]) -> Option<&'p [u8]> {
-        let PathTest::Regex(regex) = &self.entry.test else {
+        let PathTest::Regex(regex) = &self.found.entry.test else {
             return None;
         };
         let groups = regex.captures(path)?;
@@ -375,21 +416,20 @@ impl<'t> Hit<'t> {
 
     /// The path to send: the route's `rewrite`, or stripping and joining with the service's `base`.
     pub fn upstream_path<'p>(&self, base: &str, path: &'p [u8]) -> std::borrow::Cow<'p, [u8]> {
-        let route = &*self.entry.route;
+        let facts = self.facts();
         let join = super::rewrite::Join {
             base,
-            strip: route.facts.strip_path,
-            handling: route.facts.handling,
+            strip: facts.strip_path,
+            handling: facts.handling,
         };
-        let template = route
-            .facts
+        let template = facts
             .rewrites
-            .then(|| route.spec().rewrite.as_deref());
+            .then(|| self.route().spec().rewrite.as_deref());
         let Some(template) = template.flatten() else {
             return join.path(path, self.matched);
         };
         let mut replaced = Vec::with_capacity(path.len() + template.len());
-        match &self.entry.test {
+        match &self.found.entry.test {
             PathTest::Regex(regex) => {
                 if let Some(groups) = regex.captures(path) {
                     groups.expand(template.as_bytes(), &mut replaced);
@@ -408,16 +448,5 @@ impl<'t> Hit<'t> {
             ..join
         };
         join.path(&replaced, None).into_owned().into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A line of the cache has 64 bytes, and an [`Arc`] begins with two counts.
-    #[test]
-    fn a_route_is_one_line_of_the_cache() {
-        assert!(2 * size_of::<usize>() + size_of::<Route>() <= 64);
     }
 }

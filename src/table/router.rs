@@ -43,17 +43,18 @@ impl Router {
         trial: &mut T,
     ) -> Option<Hit<'_>> {
         let mut best: Option<Hit<'_>> = None;
-        self.hosts.walk(question.host, question.path, |entry| {
+        self.hosts.walk(question.host, question.path, |found| {
+            let entry = found.entry;
             let beaten = best
                 .as_ref()
-                .is_some_and(|hit| hit.entry.order(entry).is_lt());
+                .is_some_and(|hit| hit.found.entry.order(entry).is_lt());
             if beaten && !T::EXHAUSTIVE {
                 return ControlFlow::Break(());
             }
             let verdict = entry.judge(question, &enabled);
             trial.tried(Candidate(entry), verdict);
             match verdict {
-                Ok(matched) if !beaten => best = Some(Hit { entry, matched }),
+                Ok(matched) if !beaten => best = Some(Hit { found, matched }),
                 Ok(_) | Err(_) => return ControlFlow::Continue(()),
             }
             match T::EXHAUSTIVE {
@@ -77,18 +78,8 @@ impl Router {
             for host in hosts(spec) {
                 let port = host.and_then(HostPattern::port);
                 let port = port.and_then(NonZeroU16::new);
-                let (test, route) = (test.clone(), Arc::clone(route));
-                self.hosts.insert(
-                    host,
-                    &key,
-                    Entry {
-                        rank,
-                        position,
-                        test,
-                        port,
-                        route,
-                    },
-                );
+                let entry = Entry::new(rank, position, test.clone(), port, route);
+                self.hosts.insert(host, &key, entry);
             }
         }
         Ok(())

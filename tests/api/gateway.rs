@@ -213,7 +213,7 @@ async fn whereto(
     let Some(hit) = table.find(&question, &mut ()) else {
         return (StatusCode::NOT_FOUND, Json(json!("no route"))).into_response();
     };
-    let service = table.service(hit.route()).unwrap();
+    let service = table.service(&hit).unwrap();
     let sent = hit.upstream_path(service.base(), &path);
     let spec = service.spec();
     let to = format!(
