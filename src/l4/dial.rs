@@ -1,5 +1,6 @@
 //! A connection to an endpoint: the socket, the PROXY header, TLS.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +22,14 @@ use crate::upstream::{Outcome, Pick};
 /// How often an endpoint is connected to that turns out not to know of it.
 const CONNECTIONS_MAX: u32 = 3;
 
-/// After that time without a word an endpoint is asked whether it knows the connection. Whole seconds,
-/// as the kernel counts.
+/// After that time without a word an endpoint is asked whether it knows the connection.
+const SILENT: Duration = Duration::from_millis(500);
+
+/// How long the kernel waits before it asks. Whole seconds, as it counts.
 const ASKED_AFTER: Duration = Duration::from_secs(1);
 
 /// By then the answer is there.
 const ANSWERED_AFTER: Duration = Duration::from_millis(2500);
-
-/// How long a session is silent before its endpoint is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// What a connection to an endpoint is made of, whichever endpoint it is.
 #[derive(Clone, Copy, Debug)]
@@ -76,17 +76,23 @@ impl Dial<'_> {
         if !(server_begins && client.is_bare() && origin.is_bare()) {
             return false;
         }
-        let origin = origin.socket();
-        keep_alive(origin, ASKED_AFTER);
+        let (client, origin) = (client.socket(), origin.socket());
         let (mut said, mut heard) = ([0], [0]);
-        let spoken = async {
+        let mut spoken = pin!(async {
             tokio::select! {
                 peeked = origin.peek(&mut said) => peeked.is_err(),
-                _ = client.socket().peek(&mut heard) => false,
+                _ = client.peek(&mut heard) => false,
             }
-        };
+        });
+        if let Ok(unknown) = timeout(SILENT, &mut spoken).await {
+            return unknown;
+        }
+        let socket = SockRef::from(origin);
+        let terms = TcpKeepalive::new().with_time(ASKED_AFTER);
+        // Where that fails there is only less to be known.
+        let _ = socket.set_tcp_keepalive(&terms.with_interval(ASKED_AFTER));
         let unknown = timeout(ANSWERED_AFTER, spoken).await.unwrap_or(false);
-        keep_alive(origin, KEEPALIVE);
+        let _ = socket.set_keepalive(false);
         unknown
     }
 
@@ -126,11 +132,4 @@ impl Dial<'_> {
         let made = made.map_err(|_| Cause::EndpointTls)?;
         Ok(Origin::Right(Box::new(made)))
     }
-}
-
-/// Has the kernel ask a silent peer after `idle` whether it knows the connection.
-fn keep_alive(socket: &TcpStream, idle: Duration) {
-    let terms = TcpKeepalive::new().with_time(idle).with_interval(idle);
-    // Without it there is only less to be known.
-    let _ = SockRef::from(socket).set_tcp_keepalive(&terms);
 }
