@@ -42,16 +42,14 @@ impl Dial<'_> {
     /// Connects within the service's `connect_timeout`, and tells the endpoint's health how that went.
     /// Nobody has said anything yet to `client`, nor it to anybody.
     pub(super) async fn connect(&self, pick: &Pick, client: &impl Side) -> Result<Origin, Cause> {
-        let mut made = self.try_once(pick).await;
+        let mut made = self.try_once(pick).await?;
         for _ in 1..CONNECTIONS_MAX {
-            match &made {
-                Ok(origin) if self.is_unknown(origin, client).await => {
-                    made = self.try_once(pick).await;
-                }
-                Ok(_) | Err(_) => break,
+            if !self.is_unknown(&made, client).await {
+                break;
             }
+            made = self.try_once(pick).await?;
         }
-        made
+        Ok(made)
     }
 
     async fn try_once(&self, pick: &Pick) -> Result<Origin, Cause> {

@@ -117,14 +117,12 @@ fn add(counter: Option<&AtomicU64>, by: u64) {
 }
 
 impl RouteStats {
-    /// Counts a request as in flight until the guard is dropped.
-    pub fn enter(&self) -> InFlight {
-        InFlight::begin(self.counters())
-    }
-
-    /// The same by `near`, which stands closer and leads to the same counters from its first use on.
-    pub fn enter_by(&self, near: &Self) -> InFlight {
-        InFlight::begin(near.0.get_or_init(|| Arc::clone(self.counters())))
+    /// Counts a request as in flight until the guard is dropped. `near` stands closer to the request, and
+    /// leads to the same counters from its first use on.
+    pub fn enter(&self, near: &Self) -> InFlight {
+        let counters = near.0.get_or_init(|| Arc::clone(self.counters()));
+        counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(counters))
     }
 
     /// The same counters, for the route's next version.
@@ -149,11 +147,6 @@ impl RouteStats {
 pub struct InFlight(Arc<Counters>);
 
 impl InFlight {
-    fn begin(counters: &Arc<Counters>) -> Self {
-        counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(counters))
-    }
-
     /// Counts how the request ended; it stays in flight until the guard goes.
     pub fn observe(&self, outcome: &Outcome) {
         self.0.observe(outcome);
@@ -320,7 +313,10 @@ mod tests {
     fn a_route_shows_what_it_did() {
         let (metrics, routes) = shown();
         let stats = RouteStats::default();
-        let (first, second) = (stats.enter(), stats.enter());
+        let (first, second) = (
+            stats.enter(&RouteStats::default()),
+            stats.enter(&RouteStats::default()),
+        );
         routes.lock().unwrap().push(stats);
         first.observe(&outcome(200, 10));
         first.observe(&outcome(503, 40_000));
@@ -352,7 +348,7 @@ mod tests {
         let stats = RouteStats::default();
         routes.lock().unwrap().push(stats.carry());
         assert!(!text(&metrics).contains("gateway_route"));
-        let guard = routes.lock().unwrap()[0].enter();
+        let guard = routes.lock().unwrap()[0].enter(&RouteStats::default());
         assert!(text(&metrics).contains("gateway_route"));
         drop(guard);
         assert!(!text(&metrics).contains("gateway_route"));
@@ -363,7 +359,7 @@ mod tests {
         let (metrics, routes) = shown();
         let old = RouteStats::default();
         routes.lock().unwrap().push(old.carry());
-        old.enter().observe(&outcome(200, 1));
+        old.enter(&RouteStats::default()).observe(&outcome(200, 1));
         assert!(text(&metrics).contains("status=\"2xx\"} 1\n"));
     }
 
@@ -384,7 +380,7 @@ mod tests {
     fn a_panic_leaves_nothing_in_flight() {
         let (metrics, routes) = shown();
         let stats = RouteStats::default();
-        let guard = stats.enter();
+        let guard = stats.enter(&RouteStats::default());
         guard.observe(&outcome(200, 1));
         routes.lock().unwrap().push(stats);
         let task = std::thread::spawn(move || {

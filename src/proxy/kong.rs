@@ -43,7 +43,7 @@ pub(super) fn tell(x: &Exchange, mut put: impl FnMut(HeaderName, HeaderValue)) {
     let Some(matched) = x.matched.as_ref().filter(|matched| matched.told) else {
         return;
     };
-    let (route, service) = (matched.route.route().entity(), matched.service.entity());
+    let (route, service) = (matched.route.entity(), matched.service.entity());
     for (entity, id, name) in [
         (route, ROUTE_ID, ROUTE_NAME),
         (service, SERVICE_ID, SERVICE_NAME),

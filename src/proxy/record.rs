@@ -42,7 +42,7 @@ pub(super) fn request(shared: &Shared, seen: &Seen<'_>, x: &Exchange, now: Insta
     let route = x
         .matched
         .as_ref()
-        .map(|matched| matched.route.route().entity().label());
+        .map(|matched| matched.route.entity().label());
     let service = x.service().map(|service| service.entity().label());
     let endpoint = x.attempt.pick.as_ref().map(|pick| pick.addr().to_string());
     let host = head

@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 use triomphe::ThinArc;
 
 use super::paths::Node;
-use super::route::{Entry, Facts, Route};
-use crate::model::Id;
+use super::route::{Entry, Facts};
+use crate::model::{Entity, Id};
 
 /// A list, and what it belongs to. Lists are shared and never changed.
 #[derive(Clone, Debug)]
@@ -184,8 +184,9 @@ impl Taken {
         &item.expect("it was found there").entry
     }
 
-    pub fn route(&self) -> &Arc<Route> {
-        &self.entry().route
+    /// What the operator wrote.
+    pub fn entity(&self) -> &Arc<Entity> {
+        self.entry().route.entity()
     }
 
     /// What every request asks of its route.

@@ -389,7 +389,7 @@ impl<'t> Hit<'t> {
     /// Counts a request as under way until the guard is dropped.
     pub fn begin(&self) -> InFlight {
         let entry = self.found.entry;
-        entry.route.stats.enter_by(&entry.stats)
+        entry.route.stats.enter(&entry.stats)
     }
 
     /// The largest request body that the route takes; `None` where the process's own limit holds.
