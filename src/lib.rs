@@ -12,6 +12,7 @@ pub mod model;
 pub mod monitor;
 pub mod net;
 pub mod pem;
+pub mod pipe;
 pub mod proxy;
 pub mod registry;
 pub mod reply;

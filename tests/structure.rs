@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("reply", &[]),
     ("client", &[]),
     ("pem", &[]),
+    ("pipe", &[]),
     ("config", &["model"]),
     ("store", &["model"]),
     ("tls", &["model", "pem"]),
@@ -22,9 +23,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model", "store", "table", "tls", "upstream", "live", "metrics",
         ],
     ),
-    ("proxy", &["model", "table", "upstream", "reply", "metrics"]),
-    ("l4", &["model", "table", "upstream", "metrics"]),
-    ("net", &["model", "table", "proxy", "l4", "tls", "metrics"]),
+    (
+        "proxy",
+        &["model", "table", "upstream", "reply", "metrics", "pipe"],
+    ),
+    ("l4", &["model", "table", "upstream", "metrics", "pipe"]),
+    (
+        "net",
+        &["model", "table", "proxy", "l4", "tls", "metrics", "pipe"],
+    ),
     ("monitor", &["model", "registry", "upstream", "metrics"]),
     ("admin", &["model", "registry", "metrics", "client", "pem"]),
     (

@@ -52,6 +52,7 @@ use crate::net::bind;
 use crate::net::bind::{Claim, Families};
 use crate::net::handover::{Legacy, Successor};
 use crate::net::{App, Bound, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
+use crate::pipe::Pipes;
 use crate::proxy::access_log;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::{Role, Scheme};
@@ -326,13 +327,14 @@ impl Site<'_> {
         let sessions = Arc::new(self.sessions(shared.log.clone())?);
         let app = |_| {
             let gateway = Gateway::new(Arc::clone(shared), random_seed());
+            let pipes = Arc::new(Pipes::default());
             let lane = || {
                 let (idle, attempts) = (upstreams.idle_connections, upstreams.attempts);
-                Lane::new(gateway.clone(), idle, attempts)
+                Lane::new(gateway.clone(), Arc::clone(&pipes), idle, attempts)
             };
             App {
                 lane: proxy.lane.then(lane),
-                streams: Some(Streams::new(Arc::clone(&sessions))),
+                streams: Some(Streams::new(Arc::clone(&sessions), pipes)),
                 proxy: gateway,
             }
         };

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use rustix::pipe::{SpliceFlags, splice};
-use tokio::io::{Interest, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::inspector::Verdict;
 use super::side::Side;
 use super::stats::Cause;
-use super::supplies::{BUFFER_BYTES, Loan, Supplies};
+use super::supplies::{BUFFER_BYTES, Supplies};
+use crate::pipe::Pipe;
 
 /// How often a flow reads or writes before others get their turn: a mebibyte at most.
 const ROUNDS: usize = 8;
@@ -47,7 +47,7 @@ enum Held {
         begin: usize,
         end: usize,
     },
-    Piped(Loan),
+    Piped(Pipe),
 }
 
 /// Who looks at what a speaker says.
@@ -78,8 +78,6 @@ pub(super) struct Flow {
     steps: u64,
     /// The speaker has much to say: the kernel may move it, where it can.
     bulk: bool,
-    /// The kernel moves nothing between these two.
-    copies_only: bool,
     /// The listener may keep something back.
     unflushed: bool,
     /// Until when what is held stays.
@@ -172,7 +170,7 @@ impl Flow {
             Held::Copied { buffer, begin, end } => {
                 gate.judge(*end - *begin, buffer.get_mut(*begin..*end))
             }
-            Held::Piped(pipe) => gate.judge(pipe.count, None),
+            Held::Piped(pipe) => gate.judge(pipe.held(), None),
         };
         match verdict {
             Verdict::Pass => Ok(true),
@@ -206,52 +204,27 @@ impl Flow {
         seen: bool,
     ) -> Poll<Result<()>> {
         let bare = from.is_bare() && to.is_bare();
-        let by_kernel = self.bulk && !self.copies_only && bare && !seen;
+        let by_kernel = self.bulk && bare && !seen;
         if by_kernel {
             ready!(from.socket().poll_read_ready(cx))?;
-            if let Some(pipe) = supplies.pipe() {
+            if let Some(pipe) = supplies.pipes.lend() {
                 return self.fill_pipe(cx, from, pipe);
             }
         }
         self.fill_buffer(cx, from, supplies)
     }
 
-    /// The pipe is empty, so it is the socket that has nothing where the kernel says so.
     fn fill_pipe<F: Side>(
         &mut self,
         cx: &mut Context<'_>,
         from: &F,
-        mut pipe: Loan,
+        mut pipe: Pipe,
     ) -> Poll<Result<()>> {
-        loop {
-            ready!(from.socket().poll_read_ready(cx))?;
-            let moved = from.socket().try_io(Interest::READABLE, || {
-                let input = pipe.input().ok_or(ErrorKind::BrokenPipe)?;
-                let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-                Ok(splice(
-                    from.socket(),
-                    None,
-                    input,
-                    None,
-                    SPLICE_BYTES,
-                    flags,
-                )?)
-            });
-            match moved {
-                Ok(count) => {
-                    self.bulk = count >= BULK_BYTES;
-                    pipe.count = count;
-                    self.take(count, Held::Piped(pipe));
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                    self.copies_only = true;
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        if let Some(count) = ready!(pipe.poll_fill(from.socket(), SPLICE_BYTES, cx))? {
+            self.bulk = count >= BULK_BYTES;
+            self.take(count, Held::Piped(pipe));
         }
+        Poll::Ready(Ok(()))
     }
 
     fn fill_buffer<F: Side>(
@@ -313,9 +286,8 @@ impl Flow {
                 (count, *end - *begin)
             }
             Held::Piped(pipe) => {
-                let count = ready!(pour(cx, pipe, to))?;
-                pipe.count = pipe.count.saturating_sub(count);
-                (count, pipe.count)
+                let count = ready!(pipe.poll_pour(to.socket(), cx))?;
+                (count, pipe.held())
             }
         };
         if count == 0 {
@@ -329,21 +301,5 @@ impl Flow {
             supplies.put_buffer(buffer);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Moves what is in a pipe to a socket.
-fn pour<T: Side>(cx: &mut Context<'_>, pipe: &Loan, to: &T) -> Poll<Result<usize>> {
-    loop {
-        ready!(to.socket().poll_write_ready(cx))?;
-        let moved = to.socket().try_io(Interest::WRITABLE, || {
-            let output = pipe.output().ok_or(ErrorKind::BrokenPipe)?;
-            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            Ok(splice(output, None, to.socket(), None, pipe.count, flags)?)
-        });
-        match moved {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            moved => return Poll::Ready(moved),
-        }
     }
 }

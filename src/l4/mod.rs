@@ -31,11 +31,12 @@ pub use filters::SessionLog;
 pub use session::Session;
 pub use side::{Client, Side};
 pub use stats::{Cause, Stats};
-pub use supplies::Supplies;
+use supplies::Supplies;
 
 pub use crate::upstream::SessionCounts;
 
 use crate::model::{Entity, Id};
+use crate::pipe::Pipes;
 use crate::table::{Current, ServerName, StreamFacts, StreamMiss};
 
 /// What all workers share.
@@ -146,11 +147,10 @@ pub struct Streams {
 }
 
 impl Streams {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            supplies: Arc::default(),
-        }
+    /// `pipes` are the worker's.
+    pub fn new(shared: Arc<Shared>, pipes: Arc<Pipes>) -> Self {
+        let supplies = Arc::new(Supplies::new(pipes));
+        Self { shared, supplies }
     }
 
     /// Finds where a connection goes.

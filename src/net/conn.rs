@@ -24,6 +24,7 @@ use crate::net::framing::{Body, Framed, Head, Scanner, Violation};
 use crate::net::limits::Limits;
 use crate::net::reaper::{Phase, Watched, now};
 use crate::net::transport::Transport;
+use crate::pipe::Pipe;
 use crate::proxy::connection::Connection;
 use crate::proxy::head::Checked;
 use crate::proxy::lane::Carrier;
@@ -333,14 +334,19 @@ impl Conn {
             buf.advance(count);
         }
         let count = buf.filled().len() - before;
-        self.received(count);
-        self.scanner.advance(count);
-        self.note_done();
+        self.advance(count);
         if count == 0 {
             Poll::Ready(self.end())
         } else {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// So much of the message has come past our buffer.
+    fn advance(&mut self, count: usize) {
+        self.received(count);
+        self.scanner.advance(count);
+        self.note_done();
     }
 
     /// Looks at the frames that have just arrived, once this is HTTP/2.
@@ -391,6 +397,11 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
+    fn sent(&self, count: usize) {
+        self.watched.writing.moved(count);
+        self.connection.traffic.add_sent(count);
+    }
+
     /// Sends what was gathered and then `more`, in one call; says how much of `more` went.
     fn poll_send(&mut self, cx: &mut Context<'_>, more: &[IoSlice<'_>]) -> Poll<Result<usize>> {
         let mut slices = smallvec::SmallVec::<[IoSlice<'_>; 8]>::new();
@@ -406,8 +417,7 @@ impl Conn {
         if written == 0 {
             return Poll::Ready(Err(ErrorKind::WriteZero.into()));
         }
-        self.watched.writing.moved(written);
-        self.connection.traffic.add_sent(written);
+        self.sent(written);
         let gathered = written.min(self.outbound.len());
         self.outbound.drain(..gathered);
         Poll::Ready(Ok(written - gathered))
@@ -436,6 +446,48 @@ impl Carrier for Conn {
             self.inbound.take(self.cleared);
             self.cleared = 0;
         }
+    }
+
+    fn drawable(&self) -> usize {
+        match self.transport.bare() {
+            Some(tcp) if self.inbound.is_empty() && tcp.has_nothing_unread() => {
+                self.scanner.certain()
+            }
+            Some(_) | None => 0,
+        }
+    }
+
+    fn poll_draw(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
+        let most = self.drawable();
+        let Poll::Ready(drawn) = pipe.poll_fill(self.transport.tcp().stream(), most, cx) else {
+            self.watched.reading.wait();
+            ready!(self.poll_drain(cx))?;
+            return Poll::Pending;
+        };
+        let drawn = drawn?;
+        if let Some(count) = drawn {
+            self.advance(count);
+        }
+        if drawn == Some(0) {
+            self.end()?;
+        }
+        Poll::Ready(Ok(drawn))
+    }
+
+    fn is_pourable(&self) -> bool {
+        self.transport.bare().is_some()
+    }
+
+    fn poll_pour(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        while pipe.held() > 0 {
+            let Poll::Ready(poured) = pipe.poll_pour(self.transport.tcp().stream(), cx) else {
+                self.watched.writing.wait();
+                return Poll::Pending;
+            };
+            self.sent(poured?);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -162,10 +162,7 @@ impl Side for Client {
     }
 
     fn is_bare(&self) -> bool {
-        match &self.transport {
-            Transport::Plain(tcp) => tcp.has_nothing_unread(),
-            Transport::Tls(_) => false,
-        }
+        self.transport.bare().is_some_and(Tcp::has_nothing_unread)
     }
 
     fn is_ended(&self, waker: &Waker) -> bool {

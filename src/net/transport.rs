@@ -17,6 +17,14 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// The socket, where its bytes are the connection's own.
+    pub const fn bare(&self) -> Option<&Tcp> {
+        match self {
+            Self::Plain(tcp) => Some(tcp),
+            Self::Tls(_) => None,
+        }
+    }
+
     pub fn tcp(&self) -> &Tcp {
         match self {
             Self::Plain(tcp) => tcp,

@@ -111,6 +111,12 @@ impl Client {
         stream.flush()
     }
 
+    /// Sends bytes as they are, from another thread, which ends with the connection.
+    pub fn send_while_reading(&self, bytes: Vec<u8>) {
+        let mut socket = self.socket.try_clone().expect("a descriptor");
+        std::thread::spawn(move || socket.write_all(&bytes));
+    }
+
     /// Sends until all is taken, or nothing was for `stall`; says how much was.
     pub fn send_until_stalled(&mut self, bytes: &[u8], stall: Duration) -> io::Result<usize> {
         self.socket.set_write_timeout(Some(stall))?;

@@ -30,6 +30,15 @@ fn bytes_behind_an_answer_are_nobody_s_answer() {
         }
         assert_eq!(origin.connections(), 3, "{stray:?}");
     }
+    let large = "x".repeat(300_000);
+    let (gateway, origin) = saying(&format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{large}{answer}"
+    ));
+    let mut client = gateway.client();
+    for connections in 1..=2 {
+        assert!(client.get("/a", "h").text() == large);
+        assert_eq!(origin.connections(), connections);
+    }
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let (gateway, origin) = saying(&format!("{chunked}x"));
     let mut client = gateway.client();

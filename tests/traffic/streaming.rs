@@ -137,6 +137,60 @@ fn a_client_that_does_not_read_stops_its_origin() {
     assert!(reading.join().unwrap() == body);
 }
 
+/// Each of the bodies begins right behind the one before, and what carries it must stop where it ends.
+#[test]
+fn large_bodies_one_behind_the_other_keep_their_bounds() {
+    let sizes = [300_000, 70_000, 0, 1 << 20, 5, 262_144 + 8192];
+    let body = move |index: usize| vec![b'a' + u8::try_from(index).unwrap(); sizes[index]];
+    let (gateway, origin) = (Gateway::start(), TcpListener::bind("127.0.0.1:0").unwrap());
+    gateway.serve("a", origin.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let mut origin = Client::accept(&origin).unwrap();
+        for (index, size) in sizes.into_iter().enumerate() {
+            let head = origin.read_only_head().unwrap();
+            assert!(
+                head.starts_with(&format!("PUT /{index} HTTP/1.1\r\n")),
+                "{head}"
+            );
+            assert!(origin.read_exact(size).unwrap() == body(index));
+            let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+            response.push_str(str::from_utf8(&body(index)).unwrap());
+            origin.send(response).unwrap();
+        }
+    });
+    let mut requests = Vec::new();
+    for (index, size) in sizes.into_iter().enumerate() {
+        let head = format!("PUT /a/{index} HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n");
+        requests.extend_from_slice(head.as_bytes());
+        requests.extend_from_slice(&body(index));
+    }
+    let mut client = gateway.client();
+    client.send_while_reading(requests);
+    for index in 0..sizes.len() {
+        let answer = client.read().unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.body == body(index), "answer {index}");
+    }
+    answering.join().unwrap();
+}
+
+#[test]
+fn a_large_response_that_breaks_off_ends_the_connection() {
+    let gateway = Gateway::with(Gateway::log);
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    gateway.serve("a", origin.local_addr().unwrap());
+    let mut x = Exchange::through(gateway, &origin, GET);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
+    x.origin.send(head).unwrap();
+    x.origin.send(vec![b'x'; 1 << 20]).unwrap();
+    drop(x.origin);
+    x.client.read_only_head().unwrap();
+    assert_eq!(x.client.read_exact(1 << 20).unwrap(), vec![b'x'; 1 << 20]);
+    assert!(x.client.is_closed());
+    let line = x.gateway.log_line("/a");
+    assert_eq!(line["bytes_out"], 1 << 20);
+}
+
 #[test]
 fn a_client_that_goes_away_ends_its_origin_s_work() {
     let mut x = Exchange::begin(GET);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use super::response::Framing;
 use super::wire::Outgoing;
+use crate::pipe::Pipe;
 use crate::proxy::edits::Fields;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Answered;
@@ -14,6 +15,20 @@ use crate::proxy::failure::Answered;
 pub(super) trait Client {
     /// Reads of the request's body what there is, behind what `into` has. Ready with 0: no more comes.
     fn poll_body(&mut self, into: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
+
+    /// How many of the body's next bytes the kernel may move into a pipe. Default: none, here and below.
+    fn drawable(&self) -> usize {
+        0
+    }
+
+    /// Moves at most as many into an empty pipe, as [`Pipe::poll_fill`].
+    fn poll_draw(
+        &mut self,
+        _pipe: &mut Pipe,
+        _: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<usize>>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 
     /// Whether the client has gone; to be asked once its request has come whole.
     fn is_gone(&mut self, cx: &mut Context<'_>) -> bool;
@@ -40,6 +55,16 @@ pub(super) trait Client {
         last: bool,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>>;
+
+    /// Whether pieces of a body that is not framed may come by a pipe.
+    fn is_pourable(&self) -> bool {
+        false
+    }
+
+    /// Sends what is in a pipe, as a piece of the body; to be called with the same until it is ready.
+    fn poll_pour(&mut self, _pipe: &mut Pipe, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 
     /// Lets the client see what it has been sent.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;

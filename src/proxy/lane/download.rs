@@ -4,7 +4,8 @@
 use std::io;
 use std::ops::Range;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -13,6 +14,7 @@ use super::client::{Client, Reception};
 use super::request::Request;
 use super::response::{Framing, Response, Scan};
 use super::wire::Outgoing;
+use crate::pipe::{Pipe, Pipes, WORTHWHILE_BYTES};
 use crate::proxy::Gateway;
 use crate::proxy::chunked::{ChunkLimits, Chunks};
 use crate::proxy::endpoint::Answer;
@@ -21,8 +23,8 @@ use crate::proxy::failure::Kind;
 
 /// What a first read from the endpoint may bring.
 const ROOM_FIRST: usize = 8 << 10;
-/// What later ones may, once a read has filled what there was. Each piece wakes whoever reads it, which on
-/// some machines costs more than to copy it.
+/// What later ones may, once a read has filled what there was, and nothing else can carry it. Each piece
+/// wakes whoever reads it, which on some machines costs more than to copy it.
 const ROOM_MOST: usize = 256 << 10;
 
 /// A response on its way.
@@ -34,6 +36,10 @@ pub(super) struct Download {
     stage: Stage,
     /// Of `buffer`, for the client.
     piece: Range<usize>,
+    /// What is in it is for the client, and nothing else is.
+    pipe: Option<Pipe>,
+    /// The endpoint has much to say.
+    bulk: bool,
     /// The endpoint keeps its connection open.
     kept: bool,
     /// Bytes read so far.
@@ -61,6 +67,7 @@ pub(super) enum Halt {
 /// Who takes part in a download.
 pub(super) struct Parties<'p, C> {
     pub(super) gateway: &'p Gateway,
+    pub(super) pipes: &'p Arc<Pipes>,
     pub(super) request: &'p Request,
     pub(super) client: &'p mut C,
     pub(super) endpoint: &'p mut TcpStream,
@@ -75,6 +82,8 @@ impl Download {
             start: 0,
             stage: Stage::Head(Scan::default()),
             piece: 0..0,
+            pipe: None,
+            bulk: false,
             kept: false,
             moved: 0,
         }
@@ -117,7 +126,7 @@ impl Download {
             if over {
                 return Ok(Halt::Over);
             }
-            if self.poll_fill(parties.endpoint, cx)?.is_pending() {
+            if self.poll_fill(parties, cx)?.is_pending() {
                 return Ok(Halt::Endpoint);
             }
         }
@@ -127,12 +136,32 @@ impl Download {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Gives the client the piece that is prepared.
+    /// Gives the client what is in the pipe.
+    fn poll_pour<C: Client>(
+        &mut self,
+        parties: &mut Parties<'_, C>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Ready(Ok(()));
+        };
+        let before = pipe.held();
+        let poured = parties.client.poll_pour(pipe, cx);
+        parties.reception.sent += (before - pipe.held()) as u64;
+        ready!(poured)?;
+        self.pipe = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives the client what is in the pipe, or the piece that is prepared.
     fn poll_push<C: Client>(
         &mut self,
         parties: &mut Parties<'_, C>,
         cx: &mut Context<'_>,
     ) -> Result<Poll<()>, Kind> {
+        if self.poll_pour(parties, cx).map_err(lost)?.is_pending() {
+            return Ok(Poll::Pending);
+        }
         let piece = self.buffer.get(self.piece.clone()).unwrap_or_default();
         if piece.is_empty() {
             return Ok(Poll::Ready(()));
@@ -232,24 +261,63 @@ impl Download {
         Ok(true)
     }
 
-    /// Reads once from the endpoint.
-    fn poll_fill(
+    /// Takes once what the endpoint has to say.
+    fn poll_fill<C: Client>(
+        &mut self,
+        parties: &mut Parties<'_, C>,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<()>, Kind> {
+        let taken = match self.pipe_for(parties) {
+            Some((pipe, most)) => self.poll_draw(pipe, most, parties.endpoint, cx),
+            None => self.poll_read(parties.endpoint, cx).map_ok(Some),
+        };
+        let Poll::Ready(taken) = taken else {
+            return Ok(Poll::Pending);
+        };
+        match taken.map_err(|error| Kind::of_upstream(error.kind(), Kind::Closed))? {
+            Some(0) => self.end()?,
+            Some(count) => self.moved += count as u64,
+            None => {}
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn poll_read(
         &mut self,
         endpoint: &mut TcpStream,
         cx: &mut Context<'_>,
-    ) -> Result<Poll<()>, Kind> {
+    ) -> Poll<io::Result<usize>> {
         self.make_room();
-        let read = match pin!(endpoint.read_buf(&mut self.buffer)).poll(cx) {
-            Poll::Ready(read) => read,
-            Poll::Pending => return Ok(Poll::Pending),
+        let read = pin!(endpoint.read_buf(&mut self.buffer)).poll(cx);
+        self.bulk = self.buffer.len() == self.buffer.capacity();
+        read
+    }
+
+    /// Where much of a body is to come and its bytes may go as they are; and how many are its.
+    fn pipe_for(&self, parties: &Parties<'_, impl Client>) -> Option<(Pipe, usize)> {
+        let Stage::Length(left) = self.stage else {
+            return None;
         };
-        match read.map_err(|error| Kind::of_upstream(error.kind(), Kind::Closed))? {
-            0 => self.end().map(Poll::Ready),
-            count => {
-                self.moved += count as u64;
-                Ok(Poll::Ready(()))
-            }
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let worthwhile = self.bulk && left >= WORTHWHILE_BYTES;
+        let possible = self.rest().is_empty() && parties.client.is_pourable();
+        let pipe = (worthwhile && possible).then(|| parties.pipes.lend())?;
+        Some((pipe?, left))
+    }
+
+    fn poll_draw(
+        &mut self,
+        mut pipe: Pipe,
+        most: usize,
+        endpoint: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<usize>>> {
+        let drawn = ready!(pipe.poll_fill(endpoint, most, cx))?;
+        if let (Stage::Length(left), Some(count)) = (&mut self.stage, drawn) {
+            *left -= count as u64;
+            self.pipe = Some(pipe);
         }
+        Poll::Ready(Ok(drawn))
     }
 
     /// The endpoint has closed.
@@ -263,10 +331,9 @@ impl Download {
 
     /// Room behind what has not been dealt with; more than before where all of it was needed.
     fn make_room(&mut self) {
-        let full = self.buffer.len() == self.buffer.capacity();
         self.buffer.drain(..self.start);
         (self.start, self.piece) = (0, 0..0);
-        if full {
+        if self.bulk {
             let room = (self.buffer.capacity() * 2).min(ROOM_MOST);
             let more = room.saturating_sub(self.buffer.len()).max(ROOM_FIRST);
             self.buffer.reserve(more);

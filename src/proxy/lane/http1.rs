@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use super::client::Client;
 use super::response::Framing;
 use super::wire::{Outgoing, write_chunk, write_chunk_size, write_head};
+use crate::pipe::Pipe;
 use crate::proxy::edits::Fields;
 use crate::proxy::head::Checked;
 
@@ -27,6 +28,22 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
 
     /// Takes the head off.
     fn take_head(&mut self);
+
+    /// How many bytes, all of them the request's, the kernel may move into a pipe next.
+    fn drawable(&self) -> usize;
+
+    /// Moves at most as many into an empty pipe, as [`Pipe::poll_fill`].
+    fn poll_draw(
+        &mut self,
+        pipe: &mut Pipe,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<usize>>>;
+
+    /// Whether the kernel may move what is written.
+    fn is_pourable(&self) -> bool;
+
+    /// Writes all that is in a pipe, behind what was written before.
+    fn poll_pour(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 /// One request on such a connection, whose head has been taken.
@@ -82,6 +99,18 @@ impl<T: Carrier> Client for Http1<'_, T> {
         pin!(self.carrier.read_buf(into)).poll(cx)
     }
 
+    fn drawable(&self) -> usize {
+        self.carrier.drawable()
+    }
+
+    fn poll_draw(
+        &mut self,
+        pipe: &mut Pipe,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<usize>>> {
+        self.carrier.poll_draw(pipe, cx)
+    }
+
     /// The request is complete, so a read that ends is the client's end.
     fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
         let mut space = [0; 1];
@@ -120,6 +149,15 @@ impl<T: Carrier> Client for Http1<'_, T> {
         ready!(self.poll_push(piece, behind, cx))?;
         self.framed = false;
         Poll::Ready(Ok(()))
+    }
+
+    fn is_pourable(&self) -> bool {
+        self.carrier.is_pourable() && !self.chunked
+    }
+
+    fn poll_pour(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_push(b"", b"", cx))?;
+        self.carrier.poll_pour(pipe, cx)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

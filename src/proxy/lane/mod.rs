@@ -38,6 +38,7 @@ use super::judge::Verdict;
 use super::target::Head;
 use super::{Gateway, forward, local, record};
 use crate::model::Protocol;
+use crate::pipe::Pipes;
 use crate::reply::{Afterwards, Reply};
 use alarm::Alarm;
 use client::{Client, Reception};
@@ -58,6 +59,7 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 pub struct Lane {
     gateway: Gateway,
     pool: Pool,
+    pipes: Arc<Pipes>,
     /// For a request, the first included.
     attempts_max: usize,
 }
@@ -107,12 +109,13 @@ impl Failed {
 }
 
 impl Lane {
-    /// `gateway` is the worker's; it keeps `idle_max` idle connections to endpoints.
-    pub fn new(gateway: Gateway, idle_max: usize, attempts_max: usize) -> Self {
+    /// `gateway` and `pipes` are the worker's; it keeps `idle_max` idle connections to endpoints.
+    pub fn new(gateway: Gateway, pipes: Arc<Pipes>, idle_max: usize, attempts_max: usize) -> Self {
         let pool = Pool::new(idle_max, gateway.shared.upstream.idle);
         Self {
             gateway,
             pool,
+            pipes,
             attempts_max,
         }
     }
@@ -231,6 +234,7 @@ impl Lane {
         let (key, endpoint) = connected.map_err(Failed::before)?;
         let relay = Relay {
             gateway: &self.gateway,
+            pipes: &self.pipes,
             patience: visit.patience(&mut reserve.alarm),
             upload: self.begin(visit, upload),
             visit,

@@ -1,6 +1,7 @@
 //! Both directions of one attempt, in one task.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,14 @@ use super::client::Client;
 use super::download::{Download, Parties};
 use super::upload::Upload;
 use super::{download, upload};
+use crate::pipe::Pipes;
 use crate::proxy::Gateway;
 use crate::proxy::failure::Kind;
 
 /// One attempt under way.
 pub(super) struct Relay<'r, 'v, C> {
     pub(super) gateway: &'r Gateway,
+    pub(super) pipes: &'r Arc<Pipes>,
     pub(super) visit: &'r mut Visit<'v, C>,
     pub(super) upload: &'r mut Upload,
     pub(super) endpoint: TcpStream,
@@ -39,12 +42,17 @@ impl<C: Client> Relay<'_, '_, C> {
 
     fn advance(&mut self, download: &mut Download, cx: &mut Context<'_>) -> Poll<Result<(), Kind>> {
         let visit = &mut *self.visit;
-        let up = self
-            .upload
-            .advance(visit.client, &mut self.endpoint, &mut visit.x, cx)?;
+        let mut ends = upload::Ends {
+            client: visit.client,
+            endpoint: &mut self.endpoint,
+            pipes: self.pipes,
+            x: &mut visit.x,
+        };
+        let up = self.upload.advance(&mut ends, cx)?;
         visit.reception.whole = self.upload.is_read();
         let mut parties = Parties {
             gateway: self.gateway,
+            pipes: self.pipes,
             request: visit.request,
             client: visit.client,
             endpoint: &mut self.endpoint,

@@ -1,7 +1,9 @@
 //! The request on its way to the endpoint: head and body, piece by piece, never more of it in memory
 //! than one piece and what another attempt would need.
 
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
@@ -10,6 +12,7 @@ use tokio::net::TcpStream;
 use super::client::Client;
 use super::request::{Body as Framed, Request};
 use super::wire::write_chunk;
+use crate::pipe::{Pipe, Pipes, WORTHWHILE_BYTES};
 use crate::proxy::chunked::{ChunkLimits, Chunks};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::{Body, Kind};
@@ -38,6 +41,8 @@ pub(super) struct Upload {
     /// Bytes for the endpoint, of which `written` have gone.
     pending: Vec<u8>,
     written: usize,
+    /// What is in it is for the endpoint, behind what is pending.
+    pipe: Option<Pipe>,
     /// The body as the client sent it, where it is to be framed anew.
     raw: Vec<u8>,
     /// Room for the next read.
@@ -72,6 +77,14 @@ impl Rest {
     }
 }
 
+/// Who takes part in an upload.
+pub(super) struct Ends<'e, C> {
+    pub(super) client: &'e mut C,
+    pub(super) endpoint: &'e mut TcpStream,
+    pub(super) pipes: &'e Arc<Pipes>,
+    pub(super) x: &'e mut Exchange,
+}
+
 /// Where an upload stands when it cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Halt {
@@ -89,6 +102,7 @@ impl Upload {
             rest: Rest::of(request.body()),
             pending: Vec::new(),
             written: 0,
+            pipe: None,
             raw: Vec::new(),
             room: PIECE_FIRST,
             repeatable: request.head().method.is_idempotent(),
@@ -103,6 +117,7 @@ impl Upload {
         self.pending.clear();
         self.pending.reserve(HEAD_BYTES_USUAL);
         self.written = 0;
+        self.pipe = None;
         self.broken = None;
         write(&mut self.pending);
         if let Some(replay) = &self.replay {
@@ -142,25 +157,23 @@ impl Upload {
     ///
     /// # Errors
     /// The client's: it is gone, or wrong, or says too much.
-    pub(super) fn advance(
+    pub(super) fn advance<C: Client>(
         &mut self,
-        client: &mut impl Client,
-        endpoint: &mut TcpStream,
-        x: &mut Exchange,
+        ends: &mut Ends<'_, C>,
         cx: &mut Context<'_>,
     ) -> Result<Halt, Kind> {
         loop {
             if self.broken.is_some() {
                 return Ok(Halt::Over);
             }
-            if self.poll_write(endpoint, cx).is_pending() {
+            if self.poll_write(ends.endpoint, cx).is_pending() {
                 return Ok(Halt::Endpoint);
             }
             if self.broken.is_none() && matches!(self.rest, Rest::Nothing) {
                 return Ok(Halt::Over);
             }
             if self.broken.is_none() {
-                match self.poll_read(client, x, cx) {
+                match self.poll_read(ends, cx) {
                     Poll::Ready(read) => read?,
                     Poll::Pending => return Ok(Halt::Client),
                 }
@@ -170,13 +183,10 @@ impl Upload {
 
     /// Sends everything that is pending, or finds that the endpoint takes no more.
     fn poll_write(&mut self, endpoint: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(left) = self.pending.get(self.written..).filter(|l| !l.is_empty()) {
-            match ready!(Pin::new(&mut *endpoint).poll_write(cx, left)) {
+        while self.is_owed() {
+            match ready!(self.poll_send(endpoint, cx)) {
                 Ok(0) => self.broken = Some(Kind::WriteFailed),
-                Ok(count) => {
-                    self.written += count;
-                    self.moved += count as u64;
-                }
+                Ok(count) => self.moved += count as u64,
                 Err(error) => {
                     self.broken = Some(Kind::of_upstream(error.kind(), Kind::WriteFailed));
                 }
@@ -187,34 +197,87 @@ impl Upload {
         }
         self.pending.clear();
         self.written = 0;
+        self.pipe = None;
         Poll::Ready(())
     }
 
-    /// Reads one piece of the body, framed for the endpoint. Nothing is pending.
-    fn poll_read(
+    fn is_owed(&self) -> bool {
+        let piped = self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0);
+        piped || self.written < self.pending.len()
+    }
+
+    fn poll_send(
         &mut self,
-        client: &mut impl Client,
-        x: &mut Exchange,
+        endpoint: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match (self.pending.get(self.written..), &mut self.pipe) {
+            (None | Some([]), Some(pipe)) => pipe.poll_pour(endpoint, cx),
+            (left, _) => {
+                let left = left.unwrap_or_default();
+                let count = ready!(Pin::new(endpoint).poll_write(cx, left))?;
+                self.written += count;
+                Poll::Ready(Ok(count))
+            }
+        }
+    }
+
+    /// Takes one piece of the body from the client, framed for the endpoint. Nothing is pending.
+    fn poll_read<C: Client>(
+        &mut self,
+        ends: &mut Ends<'_, C>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Kind>> {
+        let count = match self.pipe_for(ends) {
+            Some(pipe) => ready!(self.poll_draw(pipe, ends.client, cx)),
+            None => ready!(self.poll_piece(ends.client, cx)).map(Some),
+        };
+        let count = match count {
+            Ok(None) => return Poll::Ready(Ok(())),
+            Ok(Some(0)) if !matches!(self.rest, Rest::Open) => {
+                return Poll::Ready(Err(Kind::ClientGone));
+            }
+            Ok(Some(count)) => count,
+            Err(error) => return Poll::Ready(Err(Kind::of_client_read(error.kind()))),
+        };
+        self.moved += count as u64;
+        Poll::Ready(self.take(count, ends.x))
+    }
+
+    /// Where much of a body is to come, and goes as it is and only once.
+    fn pipe_for(&self, ends: &Ends<'_, impl Client>) -> Option<Pipe> {
+        let once = self.replay.is_none() && matches!(self.rest, Rest::Length(_));
+        let worthwhile = self.room == PIECE_MOST && ends.client.drawable() >= WORTHWHILE_BYTES;
+        (once && worthwhile).then(|| ends.pipes.lend())?
+    }
+
+    fn poll_draw(
+        &mut self,
+        mut pipe: Pipe,
+        client: &mut impl Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<usize>>> {
+        let drawn = ready!(client.poll_draw(&mut pipe, cx))?;
+        self.pipe = Some(pipe);
+        Poll::Ready(Ok(drawn))
+    }
+
+    fn poll_piece(
+        &mut self,
+        client: &mut impl Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let into = match &self.rest {
             Rest::Chunked(_) | Rest::Open => &mut self.raw,
             Rest::Length(_) | Rest::Nothing => &mut self.pending,
         };
         into.clear();
         into.reserve(self.room);
-        let count = match ready!(client.poll_body(into, cx)) {
-            Ok(0) if !matches!(self.rest, Rest::Open) => {
-                return Poll::Ready(Err(Kind::ClientGone));
-            }
-            Ok(count) => count,
-            Err(error) => return Poll::Ready(Err(Kind::of_client_read(error.kind()))),
-        };
+        let count = ready!(client.poll_body(into, cx))?;
         if count >= self.room {
             self.room = PIECE_MOST;
         }
-        self.moved += count as u64;
-        Poll::Ready(self.take(count, x))
+        Poll::Ready(Ok(count))
     }
 
     fn take(&mut self, count: usize, x: &mut Exchange) -> Result<(), Kind> {
