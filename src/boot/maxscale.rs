@@ -92,7 +92,7 @@ impl Site<'_> {
     }
 
     fn process(&self, listeners: &Listeners) -> Process {
-        let listeners = listeners.clone();
+        let (listeners, ports) = (listeners.clone(), listeners.clone());
         let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let worker = move |load: Load| Worker {
             tasks: wide(load.tasks),
@@ -103,6 +103,7 @@ impl Site<'_> {
         Process {
             datadir: Some(self.settings.data.to_string_lossy().into_owned()),
             workers: Arc::new(move || listeners.loads().into_iter().map(worker).collect()),
+            listens: Arc::new(move |listener| ports.is_open(listener)),
         }
     }
 }

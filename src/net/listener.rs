@@ -277,6 +277,13 @@ impl Listeners {
         &self.0.shared.stats
     }
 
+    /// Whether a listener of the registry accepts now.
+    pub fn is_open(&self, listener: Id) -> bool {
+        let state = self.state();
+        let mut ids = state.open.iter().map(|open| open.entrance.listener);
+        ids.any(|id| id == Some(listener))
+    }
+
     /// The addresses that accept now, by listener name.
     pub fn addresses(&self) -> Vec<(Box<str>, SocketAddr)> {
         let state = self.state();

@@ -16,8 +16,8 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let process = Process {
-            datadir: None,
             workers: std::sync::Arc::new(|| vec![Worker::default()]),
+            ..Process::default()
         };
         let endpoints = Endpoints::new();
         let live = Live::new(endpoints.servers().clone()).with_process(process);

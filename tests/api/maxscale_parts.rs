@@ -436,6 +436,7 @@ async fn threads_are_the_workers() {
     let process = Process {
         datadir: Some("/var/lib/x".into()),
         workers: Arc::new(move || vec![worker; 2]),
+        ..Process::default()
     };
     let live = Live::new(ServerStates::default()).with_process(process);
     let port = Port::at(LOCAL, live);
@@ -795,7 +796,8 @@ async fn open_sessions_are_listed_and_ended() {
     assert_eq!(one["relationships"]["services"]["data"][0]["id"], "rw");
     assert_eq!(one["relationships"]["filters"]["data"][0]["id"], "qla");
     assert_eq!(port.show("/sessions/1002").await["data"], all["data"][1]);
-    port.done("DELETE /sessions/1001?ttl=0", Value::Null).await;
+    let ended = port.ask("DELETE /sessions/1001?ttl=0", Value::Null).await;
+    assert_eq!((ended.status, ended.body), (200, Value::Null));
     assert_eq!(open.list().len(), 1);
     for line in [
         "DELETE /sessions/1001",
@@ -812,9 +814,29 @@ async fn open_sessions_are_listed_and_ended() {
 }
 
 #[tokio::test]
+async fn a_listener_without_its_port_is_shown_as_failed() {
+    let process = Process {
+        listens: Arc::new(|_| false),
+        ..Process::default()
+    };
+    let live = Live::new(ServerStates::default()).with_process(process);
+    let port = Port::at(LOCAL, live);
+    let service = json!({"name": "rw", "host": "127.0.0.1", "port": 9, "protocol": "tcp"});
+    let service = port.store(Kind::Service, service).await;
+    let listener = json!({"name": "l", "port": 4006, "protocol": "mysql", "service": service});
+    port.store(Kind::Listener, listener).await;
+    let listener = port.show("/listeners/l").await;
+    assert_eq!(listener["data"]["attributes"]["state"], "Failed");
+    let service = port.show("/services/rw").await;
+    let listeners = &service["data"]["attributes"]["listeners"];
+    assert_eq!(listeners[0]["attributes"]["state"], "Failed");
+}
+
+#[tokio::test]
 async fn a_session_that_is_given_time_ends_after_it() {
     let (port, open) = with_sessions(&[1005]);
-    port.done("DELETE /sessions/1005?ttl=1s", Value::Null).await;
+    let ended = port.ask("DELETE /sessions/1005?ttl=1s", Value::Null).await;
+    assert_eq!(ended.status, 200);
     assert_eq!(open.list().len(), 1);
     let closed = open.closed.notified();
     tokio::time::timeout(Duration::from_secs(30), closed)

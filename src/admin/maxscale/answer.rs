@@ -19,6 +19,8 @@ use super::document::Document;
 pub(super) enum Answer {
     /// 204.
     Done,
+    /// 200 and nothing else: a session was told to end.
+    Ended,
     /// 200 and a document.
     Document(Document),
 }

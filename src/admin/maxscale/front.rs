@@ -180,6 +180,7 @@ impl MaxScale {
         }
         let document = match answer {
             Answer::Done => return Ok(empty(StatusCode::NO_CONTENT)),
+            Answer::Ended => return Ok(empty(StatusCode::OK)),
             Answer::Document(document) => document,
         };
         let value = match call.verb.is_write() {

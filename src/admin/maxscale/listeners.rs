@@ -87,17 +87,30 @@ fn object(view: &View<'_>, entity: &Entity) -> Option<Object> {
     let service = held.spec.service;
     let service = service.and_then(|id| view.snapshot.entity(Kind::Service, id));
     let mut object = Object::new(TYPE, entity.label());
-    object.set("state", state(&held.spec, service));
+    let runs = state(&held.spec, service, || {
+        view.live.process().listens(entity.id)
+    });
+    object.set("state", runs);
     object.set("parameters", shown(&held));
     let service = service.map(|service| service.label());
     object.relate_any(view.links, services::TYPE, service);
     Some(object)
 }
 
-fn state(listener: &Listener, service: Option<&Arc<Entity>>) -> &'static str {
+/// A listener of the store whose port somebody else had at the start is `Failed`, whether or not it is
+/// to run.
+fn state(
+    listener: &Listener,
+    service: Option<&Arc<Entity>>,
+    listens: impl FnOnce() -> bool,
+) -> &'static str {
     let service = service.and_then(|entity| entity.as_kind::<Service>());
     let runs = listener.enabled && service.is_none_or(|service| service.enabled);
-    if runs { "Running" } else { "Stopped" }
+    match (listens(), runs) {
+        (false, _) => "Failed",
+        (true, true) => "Running",
+        (true, false) => "Stopped",
+    }
 }
 
 /// Parameters as MaxScale 2.3 nests them: those of TLS together, and only where there is TLS.

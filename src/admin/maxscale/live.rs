@@ -41,20 +41,27 @@ pub struct Process {
     /// Where the store is, where it is on disk.
     pub datadir: Option<String>,
     pub workers: Arc<dyn Fn() -> Vec<Worker> + Send + Sync>,
+    /// Whether a listener has its port.
+    pub listens: Arc<dyn Fn(Id) -> bool + Send + Sync>,
 }
 
 impl Process {
     pub(super) fn workers(&self) -> Vec<Worker> {
         (self.workers)()
     }
+
+    pub(super) fn listens(&self, listener: Id) -> bool {
+        (self.listens)(listener)
+    }
 }
 
-/// Nothing is known, and there is no worker.
+/// Nothing is known, and there is no worker; every listener has its port.
 impl Default for Process {
     fn default() -> Self {
         Self {
             datadir: None,
             workers: Arc::new(Vec::new),
+            listens: Arc::new(|_| true),
         }
     }
 }

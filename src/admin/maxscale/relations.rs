@@ -148,7 +148,7 @@ fn resource(view: &View<'_>, call: &Call, at: &[String]) -> Result<Value, Failed
             body: Content::One(value),
             ..
         }) => Ok(value),
-        Answer::Document(_) | Answer::Done => Err(nothing()),
+        Answer::Document(_) | Answer::Done | Answer::Ended => Err(nothing()),
     }
 }
 

@@ -159,7 +159,7 @@ fn close<'a>(maxscale: &'a MaxScale, call: &'a Call) -> Running<'a> {
                 maxscale.live.close_after(id, ttl)?;
             }
         }
-        Ok(Answer::Done)
+        Ok(Answer::Ended)
     })
 }
 

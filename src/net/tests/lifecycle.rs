@@ -28,6 +28,8 @@ fn removing_a_listener_ends_idle_connections_and_lets_requests_finish() {
                 .remove(Id::derived("gone"), DEADLINE)
                 .await
         );
+        let is_open = |name| gateway.listeners.is_open(Id::derived(name));
+        assert!(is_open("kept") && !is_open("gone"));
         assert_eq!(idle.rest().await, "");
         assert!(TcpStream::connect(address).await.is_err());
         let again = gateway.listen(&Spec {
