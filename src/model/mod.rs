@@ -21,6 +21,7 @@ mod pattern;
 pub mod percent;
 mod plugin;
 mod pool;
+mod regex;
 mod route;
 mod server;
 mod service;
@@ -51,6 +52,7 @@ pub use pool::{
     ActiveCheck, Algorithm, CheckHeaders, CheckProtocol, Endpoint, HashOn, HeaderText,
     PassiveCheck, Pool, Statuses, Thresholds, WEIGHT_MAX, is_service_name,
 };
+pub use regex::compile_regex;
 pub use route::{
     End, HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol, StreamEnds,
 };

@@ -215,22 +215,9 @@ pub(super) fn compile_regex(
     before: &str,
     after: &str,
 ) -> Result<Regex, model::Invalid> {
-    regex::bytes::RegexBuilder::new(&format!("{before}{text}{after}"))
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| {
-            let why = error.to_string();
-            let last = why
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
-            model::Invalid::new(field, format!("{text:?} is not a regex: {last}"))
-        })
+    let why = |why| model::Invalid::new(field, format!("{text:?} is not a regex: {why}"));
+    model::compile_regex(&format!("{before}{text}{after}")).map_err(why)
 }
-
-/// The most memory one compiled regex may take, in bytes.
-const REGEX_BYTES_MAX: usize = 256 * 1024;
 
 /// How one path of a route is tested; the trie has already compared its literal beginning.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use super::Surroundings;
 use super::field::{Field, Foreign, Limits, Patterns, Shape};
 use super::rule;
 use super::violation::{Fault, Violations};
+use crate::model::compile_regex;
 
 pub(super) const REQUIRED: &str = "required field missing";
 
@@ -267,7 +268,7 @@ impl Limits {
         if self.uuid && !rule::is_uuid(text) {
             return Err("expected a valid UUID".into());
         }
-        if self.regex && rule::compile(text).is_err() {
+        if self.regex && compile_regex(text).is_err() {
             return Err(format!("not a valid regex: {text}").into());
         }
         match &self.prefix {

@@ -2,12 +2,12 @@
 
 use std::fmt::Display;
 
-use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::violation::Fault;
 use super::{Surroundings, host, pem, transformer};
+use crate::model::compile_regex;
 
 /// A rule for one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -154,19 +154,6 @@ pub(super) fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// The most memory one compiled regex may take, in bytes: what the table allows.
-const REGEX_BYTES_MAX: usize = 256 * 1024;
-
-/// Compiles as the table does, so that what is accepted runs; the last line of the reason.
-pub(super) fn compile(text: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
-    built.map_err(|error| {
-        let why = error.to_string();
-        let last = why.lines().last().unwrap_or_default();
-        last.trim_start_matches("error: ").to_owned()
-    })
-}
-
 fn utf8_name(text: &str) -> Result<(), String> {
     let good =
         |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
@@ -211,7 +198,7 @@ fn starts_with_hex(text: &str) -> bool {
 /// A prefix in normal form, or `~` and a regular expression.
 fn route_path(text: &str, around: &Surroundings<'_>) -> Result<(), String> {
     if let Some(regex) = text.strip_prefix('~') {
-        return match compile(&format!("^{regex}")) {
+        return match compile_regex(&format!("^{regex}")) {
             Ok(_) => Ok(()),
             Err(why) => Err(format!("invalid regex: '{regex}' (PCRE returned: {why})")),
         };
@@ -272,7 +259,7 @@ fn redirect_uri(text: &str) -> Result<(), String> {
 }
 
 fn asterisk_or_regex(text: &str) -> Result<(), String> {
-    if text == "*" || compile(text).is_ok() {
+    if text == "*" || compile_regex(text).is_ok() {
         return Ok(());
     }
     Err(format!("'{text}' is not a valid regex"))
