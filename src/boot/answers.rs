@@ -57,7 +57,7 @@ fn fill_stream(table: &Table, question: &Question, answer: &mut Answer) {
     let name = question.sni.as_deref().map(str::to_ascii_lowercase);
     let in_tls = question.scheme == Scheme::Tls;
     let hit = table.find_stream(&StreamFacts {
-        listener: None,
+        listener: question.listener,
         client: SocketAddr::new(question.client, 0),
         local: SocketAddr::new(question.address, question.port),
         tls: in_tls.then_some(ServerName(name.as_deref())),

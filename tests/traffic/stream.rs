@@ -135,6 +135,9 @@ fn a_listener_that_names_its_service_needs_no_route() {
     );
     gateway.patch("listeners", "direct", json!({"service": "two"}));
     assert_eq!(read(&mut connect(address), 3), b"two");
+    let question = json!({"scheme": "tcp", "listener": "direct"});
+    let answer = gateway.api("POST", "/api/explain", &question).json();
+    assert_eq!(answer["service"]["name"], "two", "{answer}");
     staying.write_all(b"on").unwrap();
     assert_eq!(read(&mut staying, 2), b"on", "sessions stay where they are");
     let labels = ["route=\"\"", "service=\"two\""];

@@ -12,10 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::operation::{Address, View};
 use crate::admin::json;
 use crate::admin::problem::{Details, Flaw};
 use crate::admin::status::EndpointState;
-use crate::model::{Id, Revision};
+use crate::model::{Entity, Id, Kind, Listener, NamespaceRef, Revision, Snapshot};
 
 /// The most candidates an answer lists.
 pub const CANDIDATES_MAX: usize = 200;
@@ -63,8 +64,10 @@ pub struct Question {
     pub sni: Option<String>,
     /// The address the client connected to.
     pub address: IpAddr,
-    /// The port the client connected to; default the scheme's.
+    /// The port the client connected to; default the listener's, else the scheme's.
     pub port: u16,
+    /// The listener it came through; `None` for a port of the configuration file.
+    pub listener: Option<Id>,
 }
 
 /// A question as a document.
@@ -96,9 +99,13 @@ pub(super) struct Asked {
     /// The address the client connected to. Default `127.0.0.1`.
     #[serde(default)]
     address: Option<IpAddr>,
-    /// The port the client connected to. Default 80 or 443, by scheme.
+    /// The port the client connected to. Default the listener's, else 80 or 443, by scheme.
     #[serde(default)]
     port: Option<u16>,
+    /// The listener it came through, by id or name: a connection of bytes goes to the service that it
+    /// names. Default none: a port of the configuration file.
+    #[serde(default)]
+    listener: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -214,7 +221,7 @@ pub type Explain = Arc<dyn Fn(&Question) -> Answer + Send + Sync>;
 ///
 /// # Errors
 /// 422 with the field that no request could have.
-pub(super) fn question(body: Value) -> Result<Question, Details> {
+pub(super) fn question(body: Value, snapshot: &Snapshot) -> Result<Question, Details> {
     let asked: Asked = json::read_as(body)?;
     let method = asked.method.as_deref().unwrap_or("GET");
     let method = Method::from_bytes(method.as_bytes())
@@ -223,6 +230,10 @@ pub(super) fn question(body: Value) -> Result<Question, Details> {
         Scheme::Http | Scheme::Tcp => 80,
         Scheme::Https | Scheme::Tls => 443,
     };
+    let listener = asked.listener.as_deref();
+    let view = View::new(snapshot);
+    let listener = listener.map(|text| found(text, &view)).transpose()?;
+    let own_port = || Some(listener?.as_kind::<Listener>()?.port);
     let host = match (asked.host, asked.scheme.is_http()) {
         (None, false) => String::new(),
         (host, _) => checked("host", host.unwrap_or_default())?,
@@ -236,8 +247,14 @@ pub(super) fn question(body: Value) -> Result<Question, Details> {
         client: asked.client.unwrap_or(LOOPBACK),
         sni: asked.sni.map(|name| checked("sni", name)).transpose()?,
         address: asked.address.unwrap_or(LOOPBACK),
-        port: asked.port.unwrap_or(default_port),
+        port: asked.port.or_else(own_port).unwrap_or(default_port),
+        listener: listener.map(|entity| entity.id),
     })
+}
+
+fn found<'v>(text: &str, view: &'v View<'_>) -> Result<&'v Arc<Entity>, Flaw> {
+    let entity = view.find(Kind::Listener, NamespaceRef::DEFAULT, &Address::from(text));
+    entity.ok_or_else(|| Flaw::at_field("listener", format!("there is no listener {text:?}")))
 }
 
 fn checked(field: &str, name: String) -> Result<String, Flaw> {
@@ -289,6 +306,10 @@ mod tests {
 
     use super::*;
 
+    fn question(body: Value) -> Result<Question, Details> {
+        super::question(body, &Snapshot::empty())
+    }
+
     #[test]
     fn a_question_has_a_request_s_defaults() {
         let asked = question(json!({"host": "a.example"})).unwrap();
@@ -330,6 +351,7 @@ mod tests {
             (json!({"host": "a", "sni": "a\u{0}"}), "/sni"),
             (json!({"host": "a", "hots": 1}), "/hots"),
             (json!({"host": "a", "port": "1"}), "/port"),
+            (json!({"scheme": "tcp", "listener": "l"}), "/listener"),
             (json!(7), ""),
         ];
         for (body, pointer) in cases {

@@ -55,7 +55,7 @@ pub(super) async fn live(_: Call) -> Result<Reply, Details> {
 }
 
 pub(super) async fn explain(call: Call) -> Result<Reply, Details> {
-    let question = explain::question(call.body)?;
+    let question = explain::question(call.body, &call.native.registry.snapshot())?;
     let answer = (call.native.explain)(&question);
     Ok(Reply::json(StatusCode::OK, &answer).at_revision(answer.revision))
 }
