@@ -1,4 +1,7 @@
-//! Chunked bodies (RFC 9112 §7.1) as they arrive, in any pieces: strictly, and within limits.
+//! Chunked bodies (RFC 9112 §7.1) as they arrive, in any pieces: strictly, and within limits. Whoever reads
+//! an extension or a trailer more laxly than the next reader may see another message in it.
+
+use super::head::is_token_byte;
 
 /// What a chunked message may carry beside its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,7 @@ enum State {
     },
     Extension {
         size: u64,
+        at: Extension,
     },
     /// After the CR of the size line.
     SizeEnd {
@@ -59,15 +63,40 @@ enum State {
     /// After the data: CR, then LF.
     DataCr,
     DataLf,
-    /// In a trailer line, so many bytes seen.
-    Trailer {
-        line: usize,
-    },
-    /// After the CR of a trailer line with so many bytes.
-    TrailerEnd {
-        line: usize,
-    },
+    Trailer(Trailer),
+    /// After the CR of a trailer field.
+    TrailerEnd,
+    /// After the CR of the empty line.
+    LastEnd,
     Done,
+}
+
+/// Where in a chunk's extensions (RFC 9112 §7.1.1): each is `;name`, `;name=value` or `;name="value"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    /// After the semicolon.
+    Start,
+    Name,
+    /// In the white space behind a name.
+    NameEnd,
+    /// After the equals sign.
+    ValueStart,
+    Value,
+    /// In the white space behind a value.
+    ValueEnd,
+    Quoted,
+    /// After a backslash.
+    Escaped,
+    /// After the closing quote.
+    Closed,
+}
+
+/// Where in a line of the trailer section (RFC 9112 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trailer {
+    Start,
+    Name,
+    Value,
 }
 
 const START: State = State::Size { digits: 0, size: 0 };
@@ -148,23 +177,35 @@ impl Chunks {
     fn step(&mut self, byte: u8, limits: &ChunkLimits) -> Result<State, Malformed> {
         let next = match (self.state, byte) {
             (State::Size { digits, size }, b'\r') if digits > 0 => State::SizeEnd { size },
-            (State::Size { digits, size }, b';') if digits > 0 => State::Extension { size },
+            (State::Size { digits, size }, b';') if digits > 0 => {
+                let at = Extension::Start;
+                State::Extension { size, at }
+            }
             (State::Size { digits, size }, _) => return take_digit(digits, size, byte),
-            (State::Extension { size }, b'\r') => State::SizeEnd { size },
-            (State::Extension { size }, _) => return self.take_extension(size, byte, limits),
-            (State::SizeEnd { size: 0 }, b'\n') => State::Trailer { line: 0 },
+            (State::Extension { size, at }, b'\r') if at.may_end() => State::SizeEnd { size },
+            (State::Extension { size, at }, _) => {
+                self.count_extension(limits)?;
+                let at = at.next(byte).ok_or(Malformed)?;
+                State::Extension { size, at }
+            }
+            (State::SizeEnd { size: 0 }, b'\n') => State::Trailer(Trailer::Start),
             (State::SizeEnd { size }, b'\n') => State::Data { left: size },
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => START,
-            (State::Trailer { line }, b'\r') => State::TrailerEnd { line },
-            (State::Trailer { line }, _) => return self.take_trailer(line, byte, limits),
-            (State::TrailerEnd { line: 0 }, b'\n') => State::Done,
-            (State::TrailerEnd { .. }, b'\n') => State::Trailer { line: 0 },
+            (State::Trailer(Trailer::Start), b'\r') => State::LastEnd,
+            (State::Trailer(Trailer::Value), b'\r') => State::TrailerEnd,
+            (State::Trailer(at), _) => {
+                self.count_trailer(limits)?;
+                State::Trailer(at.next(byte).ok_or(Malformed)?)
+            }
+            (State::TrailerEnd, b'\n') => State::Trailer(Trailer::Start),
+            (State::LastEnd, b'\n') => State::Done,
             (
                 State::SizeEnd { .. }
                 | State::DataCr
                 | State::DataLf
-                | State::TrailerEnd { .. }
+                | State::TrailerEnd
+                | State::LastEnd
                 | State::Data { .. }
                 | State::Done,
                 _,
@@ -173,31 +214,58 @@ impl Chunks {
         Ok(next)
     }
 
-    fn take_extension(
-        &mut self,
-        size: u64,
-        byte: u8,
-        limits: &ChunkLimits,
-    ) -> Result<State, Malformed> {
+    const fn count_extension(&mut self, limits: &ChunkLimits) -> Result<(), Malformed> {
         self.extensions += 1;
-        if is_control(byte) || self.extensions > limits.extensions {
-            return Err(Malformed);
-        }
-        Ok(State::Extension { size })
+        within(self.extensions, limits.extensions)
     }
 
-    fn take_trailer(
-        &mut self,
-        line: usize,
-        byte: u8,
-        limits: &ChunkLimits,
-    ) -> Result<State, Malformed> {
+    const fn count_trailer(&mut self, limits: &ChunkLimits) -> Result<(), Malformed> {
         self.trailers += 1;
-        let folded = line == 0 && matches!(byte, b' ' | b'\t' | b':');
-        if is_control(byte) || folded || self.trailers > limits.trailers {
-            return Err(Malformed);
+        within(self.trailers, limits.trailers)
+    }
+}
+
+const fn within(bytes: usize, limit: usize) -> Result<(), Malformed> {
+    if bytes > limit {
+        return Err(Malformed);
+    }
+    Ok(())
+}
+
+impl Extension {
+    /// Whether the line may end here.
+    const fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Value | Self::Closed)
+    }
+
+    fn next(self, byte: u8) -> Option<Self> {
+        let token = is_token_byte(byte);
+        match (self, byte) {
+            (Self::Start, b' ' | b'\t') => Some(Self::Start),
+            (Self::ValueStart, b' ' | b'\t') => Some(Self::ValueStart),
+            (Self::Name | Self::NameEnd, b' ' | b'\t') => Some(Self::NameEnd),
+            (Self::Value | Self::Closed | Self::ValueEnd, b' ' | b'\t') => Some(Self::ValueEnd),
+            (Self::Name | Self::NameEnd, b';') => Some(Self::Start),
+            (Self::Value | Self::Closed | Self::ValueEnd, b';') => Some(Self::Start),
+            (Self::Name | Self::NameEnd, b'=') => Some(Self::ValueStart),
+            (Self::ValueStart, b'"') => Some(Self::Quoted),
+            (Self::Quoted, b'"') => Some(Self::Closed),
+            (Self::Quoted, b'\\') => Some(Self::Escaped),
+            (Self::Start | Self::Name, _) => token.then_some(Self::Name),
+            (Self::ValueStart | Self::Value, _) => token.then_some(Self::Value),
+            (Self::Quoted | Self::Escaped, _) => (!is_control(byte)).then_some(Self::Quoted),
+            (Self::NameEnd | Self::Closed | Self::ValueEnd, _) => None,
         }
-        Ok(State::Trailer { line: line + 1 })
+    }
+}
+
+impl Trailer {
+    fn next(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
+            (Self::Name, b':') => Some(Self::Value),
+            (Self::Start | Self::Name, _) => is_token_byte(byte).then_some(Self::Name),
+            (Self::Value, _) => (!is_control(byte)).then_some(Self::Value),
+        }
     }
 }
 
@@ -220,6 +288,80 @@ const fn is_control(byte: u8) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// How many bytes the message has, where it is one.
+    fn scanned(wire: &str) -> Option<usize> {
+        let mut chunks = Chunks::new();
+        let taken = chunks.scan(wire.as_bytes(), &ChunkLimits::DEFAULT).ok()?;
+        chunks.is_done().then_some(taken)
+    }
+
+    #[test]
+    fn extensions_are_names_with_or_without_values() {
+        for fine in [
+            ";a",
+            "; a",
+            ";a;b",
+            ";a ;b",
+            ";a=1",
+            ";a = 1",
+            ";a=1;b=\"x y\"",
+            ";a=\"\\\"\"",
+            ";a=\"\" ;b",
+            ";a=\"\u{e9};\"",
+        ] {
+            let wire = format!("1{fine}\r\nx\r\n0{fine}\r\n\r\n");
+            assert_eq!(scanned(&wire), Some(wire.len()), "{fine:?}");
+        }
+        for wrong in [
+            ";",
+            "; ",
+            ";;a",
+            ";a;",
+            ";a=",
+            ";a =",
+            ";=1",
+            ";[",
+            ";a[",
+            ";a=[",
+            ";a=1 2",
+            ";a b",
+            ";a ",
+            ";a=1 ",
+            ";a=\"\" ",
+            ";a=\"",
+            ";a=\"x\"y",
+            ";a=\"\\",
+            ";a=\"\n\"",
+            ";\u{e9}",
+        ] {
+            assert_eq!(
+                scanned(&format!("1{wrong}\r\nx\r\n0\r\n\r\n")),
+                None,
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn trailers_are_fields() {
+        for fine in ["", "a: b\r\n", "a:\r\nB-c:  x:y\t\r\n", "a: \u{e9}\r\n"] {
+            let wire = format!("0\r\n{fine}\r\n");
+            assert_eq!(scanned(&wire), Some(wire.len()), "{fine:?}");
+        }
+        for wrong in [
+            "a b: c",
+            "a",
+            ": c",
+            " a: b",
+            "a\t: b",
+            "a : b",
+            "a: b\u{0}",
+            "a: b\nc: d",
+        ] {
+            assert_eq!(scanned(&format!("0\r\n{wrong}\r\n\r\n")), None, "{wrong:?}");
+        }
+    }
 
     proptest! {
         /// However the bytes are cut, the content is what was sent.

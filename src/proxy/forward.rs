@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{COOKIE, HOST, VIA};
+use http::header::{COOKIE, EXPECT, HOST, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use pingora::http::RequestHeader;
@@ -102,6 +102,10 @@ pub(super) fn edits(
     edits.set_first(VIA, instance.via(client.headers, client.version));
     if let Some(id) = &x.request_id {
         edits.set_first(X_REQUEST_ID, id.as_header().clone());
+    }
+    // A client of HTTP/1.0 expects nothing, whatever it says (RFC 9110 §10.1.1).
+    if client.version == Version::HTTP_10 && client.headers.has(&EXPECT) {
+        edits.remove(EXPECT);
     }
     for name in &matched.connection_only {
         edits.remove(name.clone());

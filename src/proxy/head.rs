@@ -157,7 +157,9 @@ pub fn check(raw: &[u8], limits: &HeadLimits) -> Result<Checked, HeadError> {
     if raw.len() - lines.rest.len() > limits.head_bytes_max {
         return Err(HeadError::TooLarge);
     }
-    let (upgrade, expects) = (fields.upgrade, fields.expects);
+    // Of an HTTP/1.0 client it must be ignored (RFC 9110 §10.1.1).
+    let expects = fields.expects && version == Version::Http11;
+    let upgrade = fields.upgrade;
     let framing = fields.judge(version)?;
     Ok(Checked {
         version,
@@ -258,7 +260,7 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     all && !text.is_empty()
 }
 
-fn is_token_byte(byte: u8) -> bool {
+pub(super) fn is_token_byte(byte: u8) -> bool {
     TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 

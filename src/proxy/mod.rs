@@ -106,6 +106,10 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, x: &mut Exchange) -> Result<bool> {
+        // A client of HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+        if session.req_header().version == http::Version::HTTP_10 {
+            session.set_ignore_info_resp(true);
+        }
         match self.judge(Head::of(session.req_header()), x) {
             Verdict::Forward => return Ok(false),
             Verdict::Reply(reply) => self.reply(session, x, &reply).await?,

@@ -1,5 +1,7 @@
 //! HTTP/1: connections that are kept, requests that are pipelined, bodies that are framed.
 
+use std::net::TcpListener;
+
 use crate::support::client::Client;
 use crate::support::origin::{Act, Gate, Origin, Response};
 use crate::support::wait::{self, PATIENCE};
@@ -137,6 +139,43 @@ fn a_client_that_expects_to_be_told_is_refused_before_it_sends() {
         .unwrap();
     assert_eq!(client.read_any().unwrap().status, 413);
     assert!(origin.seen().is_empty());
+}
+
+#[test]
+fn a_client_of_http_1_0_is_told_nothing_before_its_answer() {
+    let (gateway, origin) = (Gateway::start(), TcpListener::bind("127.0.0.1:0").unwrap());
+    gateway.serve("a", origin.local_addr().unwrap());
+    let mut client = gateway.client();
+    client
+        .send("POST /a HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello")
+        .unwrap();
+    let mut origin = Client::accept(&origin).unwrap();
+    let head = origin.read_only_head().unwrap().to_ascii_lowercase();
+    assert!(!head.contains("expect"), "it must be ignored: {head}");
+    assert_eq!(origin.read_exact(5).unwrap(), b"hello");
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    origin.send(format!("{interim}{answer}")).unwrap();
+    assert_eq!(client.read_any().unwrap().status, 200);
+}
+
+#[test]
+fn a_chunk_that_another_reader_could_see_otherwise_ends_the_connection() {
+    let (gateway, origin) = (Gateway::start(), Origin::echo());
+    gateway.serve("a", origin.address());
+    for body in [
+        "5;\r\nhello\r\n0\r\n\r\n",
+        "5;a=\"\r\nhello\r\n0\r\n\r\n\"\r\nGET /a/smuggled HTTP/1.1\r\nHost: h\r\n\r\n",
+        "5\r\nhello\r\n0\r\nBad Name: x\r\n\r\n",
+        "5\r\nhello\r\n0\r\nno-colon\r\n\r\n",
+    ] {
+        let mut client = gateway.client();
+        let head = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(format!("{head}{body}")).unwrap();
+        assert_eq!(client.read().unwrap().status, 400, "{body:?}");
+        assert!(client.is_closed(), "{body:?}");
+    }
+    assert!(origin.seen().is_empty(), "no whole request arrived");
 }
 
 #[test]
