@@ -135,7 +135,7 @@ impl Gateway {
     }
 }
 
-fn kind_of(status: StatusCode) -> Answer {
+pub(super) fn kind_of(status: StatusCode) -> Answer {
     match status {
         StatusCode::SWITCHING_PROTOCOLS => Answer::Switch,
         status if status.is_informational() => Answer::Interim,

@@ -202,7 +202,7 @@ pub fn address_value(address: IpAddr) -> HeaderValue {
 pub fn impostors(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
     let like_ours = |name: &&HeaderName| {
         let text = name.as_str();
-        text.contains('_') && (text.starts_with("x_") || text.starts_with("x-")) && {
+        text.contains('_') && {
             let dashed = text
                 .bytes()
                 .map(|byte| if byte == b'_' { b'-' } else { byte });
@@ -214,8 +214,10 @@ pub fn impostors(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
     headers.keys().filter(like_ours).cloned().collect()
 }
 
-/// The fields whose value is the gateway's word.
-const OWNED: [HeaderName; 7] = [
+/// The fields whose value is the gateway's word; how the body is framed is that, too.
+const OWNED: [HeaderName; 9] = [
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
     X_REAL_IP,
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
@@ -570,11 +572,17 @@ mod tests {
             ("x-forwarded_host", "a"),
             ("x_real_ip", "a"),
             ("x_mine", "a"),
+            ("content_length", "5"),
+            ("transfer_encoding", "chunked"),
             ("x-forwarded-for", "a"),
         ]);
         let mut found: Vec<_> = impostors(&map).iter().map(HeaderName::to_string).collect();
         found.sort();
-        assert_eq!(found, ["x-forwarded_host", "x_forwarded_for", "x_real_ip"]);
+        let ours = ["x-forwarded_host", "x_forwarded_for", "x_real_ip"];
+        assert_eq!(
+            found,
+            [&["content_length", "transfer_encoding"], &ours[..]].concat()
+        );
     }
 
     #[test]

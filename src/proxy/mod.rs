@@ -219,7 +219,9 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         let failure = self.failure(session, x, error);
         let mut status = failure.status();
-        if let (Some(reply), None) = (failure.reply(), session.response_written()) {
+        let begun = session.response_written();
+        let begun = begun.is_some_and(|head| endpoint::kind_of(head.status) != Answer::Interim);
+        if let (Some(reply), false) = (failure.reply(), begun) {
             session.set_keepalive(None);
             // The client is gone where this fails, and the log line says so.
             if self.reply(session, x, &reply).await.is_err() {

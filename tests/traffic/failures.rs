@@ -67,6 +67,12 @@ fn an_origin_that_closes_is_502() {
 }
 
 #[test]
+fn an_origin_that_says_it_will_go_on_and_closes_is_502() {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+    fails(Act::Raw(interim), 502, "closed");
+}
+
+#[test]
 fn an_origin_that_resets_is_502() {
     fails(Act::Reset, 502, "reset");
 }
