@@ -15,7 +15,7 @@ use super::server::Server;
 use super::service::{Backend, Builder, Secured};
 use super::{Names, Table};
 use crate::model;
-use crate::model::{Certificate, Entity, EntityRef, Id, Invalid, Kind, Listener};
+use crate::model::{CaCertificate, Certificate, Entity, EntityRef, Id, Invalid, Kind, Listener};
 use crate::model::{NamespaceRef, Snapshot};
 use crate::tls;
 use crate::tls::{Sessions, Trust};
@@ -111,6 +111,7 @@ impl Compiler {
         work.routes(touched);
         work.stream_routes(touched);
         work.listeners(touched);
+        work.authorities(touched);
         work.certificates(touched);
         (work.table, work.problems)
     }
@@ -503,7 +504,7 @@ impl Work<'_> {
         let shown = tls::Shown::of(certificate, &tls::provider());
         let wrong = |invalid: Invalid| Invalid::new("certificate", invalid.to_string());
         let authorities = listener.client_authorities.iter().map(|id| {
-            let authority = snapshot.get::<model::CaCertificate>(*id);
+            let authority = snapshot.get::<CaCertificate>(*id);
             let authority = authority.map(|authority| &*authority.cert);
             authority.ok_or_else(missing("client_authorities", *id))
         });
@@ -512,6 +513,16 @@ impl Work<'_> {
             required: listener.client_certificate_required,
         };
         tls::incoming(shown.map_err(wrong)?, &clients, &self.compiler.sessions)
+    }
+
+    fn authorities(&mut self, touched: &[EntityRef]) {
+        for at in touched.iter().filter(|at| at.kind == Kind::CaCertificate) {
+            let authority = self.builder.snapshot.get::<CaCertificate>(at.id);
+            let checked = authority.map(|authority| tls::check_authority(&authority.cert));
+            if let Some(Err(invalid)) = checked {
+                self.problems.push(Problem { at: *at, invalid });
+            }
+        }
     }
 
     fn certificates(&mut self, touched: &[EntityRef]) {

@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 pub use depth::Depth;
 pub use incoming::{Clients, incoming};
 pub use outgoing::{Fingerprint, Outgoing, Terms, Trust};
-pub use pem::certified;
+pub use pem::{certified, check_authority};
 
 use crate::model::{Certificate, Invalid, Secret};
 

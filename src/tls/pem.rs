@@ -24,6 +24,15 @@ pub fn certified(
     Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
+/// Whether an authority can be relied on where an entity names it.
+///
+/// # Errors
+/// [`Invalid`], naming `cert`: no certificate, or one that is none.
+pub fn check_authority(cert: &str) -> Result<(), Invalid> {
+    let read = pem::certificates(cert).map(drop);
+    read.map_err(|flaw| Invalid::new("cert", flaw))
+}
+
 fn check_pair(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<(), Invalid> {
     let public = pem::public_half(key).map_err(|flaw| Invalid::new("key", flaw))?;
     match chain.iter().position(|der| pem::certifies(der, &public)) {

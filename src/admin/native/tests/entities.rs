@@ -325,6 +325,25 @@ async fn lists_are_paged_and_narrowed() {
 }
 
 #[tokio::test]
+async fn an_authority_is_a_certificate_before_anybody_names_it() {
+    let gate = Gate::open();
+    let pair = rcgen::generate_simple_self_signed(vec!["a.example".into()]).unwrap();
+    for junk in ["", "junk", &pair.signing_key.serialize_pem()] {
+        let refused = gate
+            .call("POST", "/api/ca_certificates", json!({"cert": junk}))
+            .await;
+        assert_eq!(refused.status, 422, "{junk:?}");
+        assert_eq!(refused.body["errors"][0]["pointer"], "/cert");
+    }
+    let made = gate
+        .create("ca_certificates", json!({"cert": pair.cert.pem()}))
+        .await;
+    let path = format!("/api/ca_certificates/{}", made["id"].as_str().unwrap());
+    let refused = gate.call("PATCH", &path, json!({"cert": "junk"})).await;
+    assert_eq!(refused.status, 422);
+}
+
+#[tokio::test]
 async fn a_private_key_is_never_read_back_and_survives_a_patch() {
     let gate = Gate::open();
     let pair = rcgen::generate_simple_self_signed(vec!["a.example".into()]).unwrap();
