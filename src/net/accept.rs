@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::net::serve::{Accepted, Door, Service};
-use crate::net::socket::canonical;
+use crate::net::socket::{Tcp, canonical};
 use crate::net::stats::Turned;
 
 /// How long accepting rests after an error: out of file descriptors or memory. The queued
@@ -26,6 +26,7 @@ where
     A::CTX: Send + Sync,
 {
     let fresh = door.clone();
+    let at = address(&socket);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -34,18 +35,28 @@ where
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok(accepted) => admit(&service, accepted, &fresh),
+            Ok(accepted) => admit(&service, accepted, at, &fresh),
             Err(error) if is_of_one_connection(&error) => {}
             Err(_) => rest(&service).await,
         }
     }
     while let Ok(accepted) = queued(&socket) {
-        admit(&service, accepted, &fresh);
+        admit(&service, accepted, at, &fresh);
     }
 }
 
-fn admit<A>(service: &Arc<Service<A>>, (stream, peer): (TcpStream, SocketAddr), door: &Door)
-where
+/// The address that every client of `socket` reached, where there is but one.
+fn address(socket: &TcpListener) -> Option<SocketAddr> {
+    let address = socket.local_addr().ok();
+    address.filter(|address| !address.ip().is_unspecified())
+}
+
+fn admit<A>(
+    service: &Arc<Service<A>>,
+    (stream, peer): (TcpStream, SocketAddr),
+    at: Option<SocketAddr>,
+    door: &Door,
+) where
     A: ProxyHttp + Send + Sync + 'static,
     A::CTX: Send + Sync,
 {
@@ -55,13 +66,8 @@ where
     let counted = (!door.entrance.proxy_protocol).then(|| peer.ip());
     match shared.admission.admit(counted) {
         Ok(place) => {
-            // Responses are written whole; waiting for more to send only delays them.
-            let _ = stream.set_nodelay(true);
-            let accepted = Accepted {
-                stream,
-                peer,
-                place,
-            };
+            let tcp = Tcp::new(stream, at);
+            let accepted = Accepted { tcp, peer, place };
             tokio::spawn(service.clone().serve(accepted, door.clone()));
         }
         Err(turned) => reset(stream, turned, service),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pingora::protocols::SocketDigest;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
 use crate::net::buffer::Inbound;
@@ -126,6 +126,14 @@ impl Conn {
     /// The request was answered without being read to its end.
     pub fn refused(&self) {
         self.watched.leave_unread();
+    }
+
+    /// Nothing more is sent. In clear, closing the socket says so.
+    pub async fn finish(&mut self) -> Result<()> {
+        match self.transport.bare() {
+            Some(_) => self.flush().await,
+            None => self.shutdown().await,
+        }
     }
 
     /// A second request may follow the one just served.

@@ -21,7 +21,7 @@ use crate::net::framing::Violation;
 use crate::net::limits::Limits;
 use crate::net::proxy_protocol;
 use crate::net::reaper::{Reaper, Watched};
-use crate::net::socket::{Tcp, canonical};
+use crate::net::socket::Tcp;
 use crate::net::stats::{Stats, Turned};
 use crate::net::streams;
 use crate::net::tls;
@@ -79,7 +79,7 @@ pub struct Door {
 /// A connection taken from the kernel.
 #[derive(Debug)]
 pub struct Accepted {
-    pub stream: TcpStream,
+    pub tcp: Tcp,
     pub peer: SocketAddr,
     pub place: Place,
 }
@@ -93,7 +93,7 @@ where
     pub async fn serve(self: Arc<Self>, accepted: Accepted, door: Door) {
         let _place = accepted.place;
         let _open = door.entrance.totals.as_ref().map(ListenerTotals::accept);
-        let tcp = Tcp::new(accepted.stream);
+        let tcp = accepted.tcp;
         let stream = tcp.stream().clone();
         let watched = Arc::new(Watched::new(door.entrance.clone(), &stream));
         let _watch = self.reaper.watch(watched.clone());
@@ -271,8 +271,7 @@ pub(super) async fn ends(
     entrance: &Entrance,
 ) -> Result<(SocketAddr, SocketAddr), Turned> {
     // Only a connection that is gone already has no local address.
-    let local = tcp.stream().local_addr().map_err(|_| Turned::Handshake)?;
-    let local = canonical(local);
+    let local = tcp.local().map_err(|_| Turned::Handshake)?;
     Ok(match entrance.proxy_protocol {
         true => named(tcp).await?.unwrap_or((peer, local)),
         false => (peer, local),
@@ -312,7 +311,7 @@ fn answer(violation: Violation) -> String {
 
 async fn end(mut conn: Box<Conn>) {
     // The client may be gone already.
-    let _ = conn.shutdown().await;
+    let _ = conn.finish().await;
 }
 
 async fn linger(stream: &TcpStream) {

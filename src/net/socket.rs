@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct Tcp {
     stream: Arc<TcpStream>,
+    /// The address that the client reached, where it is known without asking the kernel.
+    local: Option<SocketAddr>,
     /// Bytes that were read while looking for a PROXY header and belong to what follows it.
     prefix: Bytes,
 }
@@ -26,15 +28,26 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl Tcp {
-    pub fn new(stream: TcpStream) -> Self {
+    /// `local`: the address that the client reached, where it is known.
+    pub fn new(stream: TcpStream, local: Option<SocketAddr>) -> Self {
         Self {
             stream: Arc::new(stream),
+            local,
             prefix: Bytes::new(),
         }
     }
 
     pub const fn stream(&self) -> &Arc<TcpStream> {
         &self.stream
+    }
+
+    /// The address that the client reached.
+    ///
+    /// # Errors
+    /// The connection is gone already.
+    pub fn local(&self) -> Result<SocketAddr> {
+        let local = self.local.map_or_else(|| self.stream.local_addr(), Ok);
+        local.map(canonical)
     }
 
     /// Puts bytes back in front of the stream.

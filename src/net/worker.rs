@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::ProxyHttp;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -112,6 +113,13 @@ where
     }
 }
 
+/// The socket in the current runtime's event queue. Its connections inherit that nothing waits for more
+/// to send: responses are written whole, and would only be late.
+fn listening(socket: std::net::TcpListener) -> std::io::Result<TcpListener> {
+    SockRef::from(&socket).set_tcp_nodelay(true)?;
+    TcpListener::from_std(socket)
+}
+
 impl<A> Host for Worker<A>
 where
     A: ProxyHttp + Send + Sync + 'static,
@@ -119,7 +127,7 @@ where
 {
     fn adopt(&self, socket: std::net::TcpListener) -> std::io::Result<TcpListener> {
         let _runtime = self.handle.enter();
-        TcpListener::from_std(socket)
+        listening(socket)
     }
 
     fn accept(&self, socket: Arc<TcpListener>, door: Door) -> task::JoinHandle<()> {
@@ -162,5 +170,26 @@ impl<A> std::fmt::Debug for Worker<A> {
         f.debug_struct("Worker")
             .field("thread", &self.thread)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_inherit_that_nothing_waits() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let listener = listening(socket).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        assert!(
+            !client.unwrap().nodelay().unwrap(),
+            "not the system's default"
+        );
+        assert!(accepted.unwrap().0.nodelay().unwrap());
     }
 }

@@ -23,9 +23,9 @@ use crate::proxy::failure::Kind;
 
 /// What a first read from the endpoint may bring.
 const ROOM_FIRST: usize = 8 << 10;
-/// What later ones may, once a read has filled what there was, and nothing else can carry it. Each piece
-/// wakes whoever reads it, which on some machines costs more than to copy it.
-const ROOM_MOST: usize = 256 << 10;
+/// What later ones may, once a read has filled what there was: of bodies that no pipe carries. Clients that
+/// do not read cost as much each.
+const ROOM_MOST: usize = 64 << 10;
 
 /// A response on its way.
 #[derive(Debug)]
