@@ -39,6 +39,10 @@ impl Sockets for DataPlane {
         }))
     }
 
+    fn is_open(&self, id: Id) -> bool {
+        self.listeners.is_open(id)
+    }
+
     /// The port is free when this returns.
     fn close(&mut self, id: Id) {
         self.runtime.block_on(self.listeners.remove(id, self.grace));

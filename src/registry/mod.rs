@@ -378,6 +378,10 @@ mod tests {
             Ok(Box::new(Note(self.clone(), id)))
         }
 
+        fn is_open(&self, id: Id) -> bool {
+            self.0.lock().unwrap().contains(&format!("open {id}"))
+        }
+
         fn close(&mut self, id: Id) {
             self.0.lock().unwrap().push(format!("close {id}"));
         }
@@ -401,6 +405,20 @@ mod tests {
         assert_eq!(current.load().revision(), Revision(0));
         assert_eq!(registry.snapshot().revision(), Revision(0));
         assert!(noted.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_about_to_open_is_not_bound_again() {
+        let noted = Noted::default();
+        let Opened { registry, .. } = opened(Memory::default(), noted.clone());
+        let listener = entity(Kind::Listener, json!({"name": "l", "port": 2}));
+        let id = listener.id;
+        let again = || registry.apply(vec![Change::Put(Arc::clone(&listener))]);
+        let (first, second, third) = tokio::join!(again(), again(), again());
+        for applied in [first, second, third, again().await] {
+            applied.unwrap();
+        }
+        assert_eq!(*noted.0.lock().unwrap(), [format!("open {id}")]);
     }
 
     #[tokio::test]

@@ -10,6 +10,9 @@ pub trait Sockets: Send {
     /// One line: the address, what is wrong with it, and what to do.
     fn reserve(&mut self, id: Id, listener: &Listener) -> Result<Box<dyn Reservation>, String>;
 
+    /// Whether this listener accepts. One that is stored and does not had no port at the start.
+    fn is_open(&self, id: Id) -> bool;
+
     /// Stops accepting for this listener at once; open connections finish within their deadline.
     fn close(&mut self, id: Id);
 }
@@ -27,6 +30,10 @@ pub struct NoSockets;
 impl Sockets for NoSockets {
     fn reserve(&mut self, _: Id, _: &Listener) -> Result<Box<dyn Reservation>, String> {
         Ok(Box::new(Self))
+    }
+
+    fn is_open(&self, _: Id) -> bool {
+        true
     }
 
     fn close(&mut self, _: Id) {}

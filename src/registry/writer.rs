@@ -360,7 +360,7 @@ impl Writer {
         }
     }
 
-    /// Reserves the addresses of new and changed listeners.
+    /// Reserves the addresses of new and changed listeners, and of any that is written while it has none.
     fn bind(
         &mut self,
         next: &Snapshot,
@@ -373,7 +373,9 @@ impl Writer {
             let before = group.snapshot.get::<Listener>(at.id);
             match next.get::<Listener>(at.id) {
                 None => closed.push(at.id),
-                Some(listener) if before.is_some_and(|before| listener.accepts_like(before)) => {}
+                Some(listener)
+                    if before.is_some_and(|before| listener.accepts_like(before))
+                        && self.has_address(at.id, group) => {}
                 Some(listener) => {
                     let bound = self.parts.sockets.reserve(at.id, listener);
                     let bound = bound.map_err(|why| Error::Bind { at: *at, why })?;
@@ -387,6 +389,13 @@ impl Writer {
         group.opened.extend(reserved);
         group.closed.extend(closed);
         Ok(())
+    }
+
+    /// Whether a listener accepts, or is about to.
+    fn has_address(&self, id: Id, group: &Group) -> bool {
+        let under_way = self.under_way.iter().map(|under_way| &under_way.group);
+        let mut groups = under_way.chain([group]);
+        self.parts.sockets.is_open(id) || groups.any(|group| group.opened.contains_key(&id))
     }
 
     /// Has the group committed, unless another is, and compiles it meanwhile; the next one begins.

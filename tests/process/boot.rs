@@ -69,9 +69,17 @@ fn a_listener_is_open_again_after_a_restart_or_reported() {
     let address = ([127, 0, 0, 1], port).into();
     assert_eq!(crate::support::client::get(address, "h", "/").status, 404);
     process.stop();
-    let _taken = TcpListener::bind(address).unwrap();
+    let taken = TcpListener::bind(address).unwrap();
     let process = Process::start(folder.path());
     assert_eq!(process.get("/").status, 404, "the others serve");
+    let write = || {
+        let tags = serde_json::json!({"tags": ["x"]});
+        process.api("PATCH", "/api/listeners/extra", &tags).status
+    };
+    assert_eq!(write(), 409, "it still has no port");
+    drop(taken);
+    assert_eq!(write(), 200);
+    assert_eq!(crate::support::client::get(address, "h", "/").status, 404);
     let told = process
         .log()
         .into_iter()
