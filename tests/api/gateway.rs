@@ -312,7 +312,7 @@ async fn concurrent_refreshes_all_succeed_and_end_in_one_table() {
 }
 
 #[tokio::test]
-async fn one_service_whose_routes_do_not_compile_does_not_hold_up_the_others() {
+async fn one_service_with_a_path_too_long_for_a_route_does_not_hold_up_the_others() {
     let gateway = Gateway::new();
     gateway.script(&["1", "200", "fastapi-users.json"]);
     // A regex of so many parts is longer than a path of a route may be.

@@ -87,10 +87,8 @@ fn object(view: &View<'_>, entity: &Entity) -> Option<Object> {
     let service = held.spec.service;
     let service = service.and_then(|id| view.snapshot.entity(Kind::Service, id));
     let mut object = Object::new(TYPE, entity.label());
-    let runs = state(&held.spec, service, || {
-        view.live.process().listens(entity.id)
-    });
-    object.set("state", runs);
+    let has_port = view.live.process().listens(entity.id);
+    object.set("state", state(&held.spec, service, has_port));
     object.set("parameters", shown(&held));
     let service = service.map(|service| service.label());
     object.relate_any(view.links, services::TYPE, service);
@@ -99,14 +97,10 @@ fn object(view: &View<'_>, entity: &Entity) -> Option<Object> {
 
 /// A listener of the store whose port somebody else had at the start is `Failed`, whether or not it is
 /// to run.
-fn state(
-    listener: &Listener,
-    service: Option<&Arc<Entity>>,
-    listens: impl FnOnce() -> bool,
-) -> &'static str {
+fn state(listener: &Listener, service: Option<&Arc<Entity>>, has_port: bool) -> &'static str {
     let service = service.and_then(|entity| entity.as_kind::<Service>());
     let runs = listener.enabled && service.is_none_or(|service| service.enabled);
-    match (listens(), runs) {
+    match (has_port, runs) {
         (false, _) => "Failed",
         (true, true) => "Running",
         (true, false) => "Stopped",
