@@ -336,6 +336,34 @@ async fn one_service_with_a_path_too_long_for_a_route_does_not_hold_up_the_other
 }
 
 #[tokio::test]
+async fn one_service_whose_routes_do_not_compile_does_not_hold_up_the_others() {
+    let gateway = Gateway::new();
+    for port in ["1", "2"] {
+        gateway.script(&[port, "200", "fastapi-users.json"]);
+    }
+    gateway.add("good", 1).await;
+    gateway.add("bad", 2).await;
+    // An HTTP route to a service of bytes is the table's to refuse: its document says nothing of it.
+    let snapshot = gateway.registry.snapshot();
+    let mut entity = Entity::clone(named(&snapshot, "bad"));
+    let service: &Service = entity.as_kind().unwrap();
+    entity.spec = Service {
+        protocol: Protocol::Tcp,
+        ..service.clone()
+    }
+    .into();
+    let change = Change::Replace(Arc::new(entity));
+    gateway.registry.apply(vec![change]).await.unwrap();
+
+    let (status, _) = gateway.call("PATCH", "/services", "").await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, listing) = gateway.call("GET", "/services", "").await;
+    let urls = |n: usize| listing["services"][n]["urls"].as_array().unwrap().len();
+    assert_eq!((urls(0), urls(1)), (3, 0), "{listing}");
+    assert_eq!(gateway.current.load().routes().count(), 3);
+}
+
+#[tokio::test]
 async fn a_service_keeps_what_other_dialects_keep_with_it() {
     let gateway = Gateway::new();
     gateway.script(&["1", "200", "fastapi-users.json"]);
