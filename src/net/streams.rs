@@ -14,7 +14,7 @@ use pingora_proxy::{HttpProxy, ProxyHttp};
 
 use crate::net::limits::Limits;
 use crate::proxy::connection::Connection;
-use crate::proxy::lane::Lane;
+use crate::proxy::lane::{Lane, Stalls};
 
 /// One HTTP/2 connection as pingora serves it.
 pub struct Streams<A> {
@@ -23,6 +23,7 @@ pub struct Streams<A> {
     connection: Arc<Connection>,
     options: HttpServerOptions,
     h2: H2Options,
+    stalls: Stalls,
 }
 
 impl<A> Streams<A> {
@@ -43,6 +44,10 @@ impl<A> Streams<A> {
             connection,
             options,
             h2,
+            stalls: Stalls {
+                body: limits.body_stall,
+                response: limits.write_stall,
+            },
         }
     }
 }
@@ -58,13 +63,14 @@ where
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let session = match (session, &self.lane) {
+        let mut session = match (session, &self.lane) {
             (ServerSession::H2(stream), Some(lane)) => {
-                let declined = lane.serve_stream(stream, &self.connection).await?;
-                ServerSession::new_http2(declined)
+                let served = lane.serve_stream(stream, &self.connection, self.stalls);
+                ServerSession::new_http2(served.await?)
             }
             (session, _) => session,
         };
+        session.set_write_timeout(Some(self.stalls.response));
         let work = self.proxy.process_new_http(session, shutdown);
         self.connection.clone().scope(work).await
     }

@@ -105,6 +105,8 @@ pub struct Progress<'a> {
     pub sent: Sent,
     pub answered: Answered,
     pub body: Body,
+    /// The client has more of its body to send, and nobody keeps it from doing so.
+    pub owing: bool,
 }
 
 /// Whether another attempt is safe. Whether there is budget for one is the caller's to know.
@@ -128,7 +130,11 @@ pub const CLIENT_CLOSED_REQUEST: u16 = 499;
 impl Failure {
     /// Judges `error`, which ended an attempt that had come as far as `progress` says.
     pub fn of(error: &Error, progress: &Progress<'_>) -> Self {
-        let kind = kind(error);
+        let kind = match kind(error) {
+            // The endpoint cannot answer what it has not been asked.
+            Kind::ReadTimeout if progress.owing => Kind::ClientTimeout,
+            kind => kind,
+        };
         let refused = kind == Kind::Protocol && matches!(error.retry, RetryType::Decided(true));
         Self::judge(kind, refused, progress)
     }
@@ -496,6 +502,7 @@ mod tests {
         sent: Sent::Something,
         answered: Answered::Nothing,
         body: Body::Replayable,
+        owing: false,
     };
     const POST: Progress<'_> = Progress {
         method: &Method::POST,

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::header::{EXPECT, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -47,6 +47,7 @@ use crate::reply;
 use crate::reply::Reply;
 use crate::table::Current;
 use access_log::AccessLog;
+use edits::Fields;
 use endpoint::Answer;
 use failure::{Failure, Kind, Sent};
 use headers::Instance;
@@ -308,18 +309,18 @@ impl Gateway {
         mut error: Box<Error>,
         sent: Sent,
     ) -> Box<Error> {
-        let failure = Failure::of(&error, &progress(session, sent));
+        let failure = Failure::of(&error, &progress(session, x, sent));
         error.set_retry(self.ends_attempt(failure, sent, x));
         error
     }
 
     fn failure(&self, session: &mut Session, x: &mut Exchange, error: &Error) -> Failure {
-        let judge = || Failure::of(error, &progress(session, Sent::Nothing));
-        self.ends_request(judge, x)
+        let failure = Failure::of(error, &progress(session, x, Sent::Nothing));
+        self.ends_request(|| failure, x)
     }
 }
 
-fn progress<'a>(session: &'a mut Session, sent: Sent) -> failure::Progress<'a> {
+fn progress<'a>(session: &'a mut Session, x: &Exchange, sent: Sent) -> failure::Progress<'a> {
     let answered = match session.response_written() {
         Some(_) => failure::Answered::Something,
         None => failure::Answered::Nothing,
@@ -330,7 +331,11 @@ fn progress<'a>(session: &'a mut Session, sent: Sent) -> failure::Progress<'a> {
     } else {
         failure::Body::Replayable
     };
+    // Who expects a word of the endpoint waits for it with reason (RFC 9110 §10.1.1).
+    let waits = session.req_header().headers.has(&EXPECT) && x.outcome.received == 0;
+    let owing = !waits && !session.as_mut().is_body_done();
     failure::Progress {
+        owing,
         method: &session.req_header().method,
         sent,
         answered,

@@ -119,6 +119,37 @@ impl H2Client {
         drop(asked);
     }
 
+    /// Sends a request's head and nothing of its body: the status that comes of it.
+    pub fn owe(&self, request: Request<()>) -> u16 {
+        self.within(async |mut send: SendRequest<Bytes>| {
+            let (response, _body) = send.send_request(request, false).expect("a request");
+            response.await.expect("an answer").status().as_u16()
+        })
+    }
+
+    /// Takes of a response what fits the window, and no more: the error that ends the stream.
+    pub fn hoard(&self, request: Request<()>) -> h2::Error {
+        self.within(async |mut send: SendRequest<Bytes>| {
+            let (response, _) = send.send_request(request, true).expect("a request");
+            let mut body = response.await.expect("a head").into_body();
+            loop {
+                let piece = body.data().await.expect("it does not end in good order");
+                if let Err(error) = piece {
+                    return error;
+                }
+            }
+        })
+    }
+
+    fn within<T>(&self, exchange: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
+        let exchange = async {
+            let send = self.send.clone().ready().await.expect("a stream");
+            exchange(send).await
+        };
+        let exchange = async { tokio::time::timeout(PATIENCE, exchange).await };
+        self.runtime.block_on(exchange).expect("an end in time")
+    }
+
     #[track_caller]
     pub fn get(&self, uri: &str) -> Answer {
         let request = Request::get(uri).body(()).expect("a request");

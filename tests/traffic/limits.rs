@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::client::{Answer, Client};
-use crate::support::origin::Origin;
+use crate::support::h2client::H2Client;
+use crate::support::origin::{Act, Origin, Response};
 
 use super::Gateway;
 
@@ -202,7 +203,7 @@ fn chunk_extensions_and_trailers_are_bounded() {
 #[test]
 fn an_http_2_head_that_is_too_large_is_refused() {
     let (gateway, origin) = limited(|limits| limits.h2_header_list_max = 4096);
-    let client = crate::support::h2client::H2Client::connect(gateway.http());
+    let client = H2Client::connect(gateway.http());
     let request = http::Request::get("http://h/a")
         .header("x", "x".repeat(8000))
         .body(())
@@ -215,4 +216,45 @@ fn an_http_2_head_that_is_too_large_is_refused() {
         "the connection goes on"
     );
     assert_eq!(origin.seen().len(), 1);
+}
+
+/// A gateway whose clients may pause for so long, and whose endpoint is waited for less.
+fn pausing() -> (Gateway, Origin) {
+    let gateway = Gateway::with(|settings| {
+        settings.limits.body_read_timeout = SHORT * 3;
+        settings.limits.response_stall_timeout = SHORT;
+        Gateway::log(settings);
+    });
+    let origin = Origin::start(|_| Act::Respond(Response::new(200, vec![b'x'; 4 << 20])));
+    gateway.serve("a", origin.address());
+    gateway.patch("services", "a", json!({"read_timeout_ms": 100}));
+    (gateway, origin)
+}
+
+#[test]
+fn a_client_that_pauses_in_its_body_is_to_blame_and_not_the_endpoint() {
+    let (gateway, _origin) = pausing();
+    let request = http::Request::post("http://h/a").body(()).unwrap();
+    assert_eq!(H2Client::connect(gateway.http()).owe(request), 408);
+    let mut client = gateway.client();
+    let head = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\npart";
+    client.send(head).unwrap();
+    assert_eq!(client.read().unwrap().status, 408);
+    for line in gateway.log_lines("/a") {
+        assert_eq!(line["cause"], "client_timeout", "{line}");
+    }
+}
+
+#[test]
+fn a_client_of_http_2_that_does_not_take_its_response_loses_its_stream() {
+    let (gateway, _origin) = pausing();
+    let client = H2Client::connect(gateway.http());
+    let request = http::Request::get("http://h/a").body(()).unwrap();
+    assert!(client.hoard(request).is_reset());
+    let line = gateway.log_line("/a");
+    assert_eq!(line["status"], 200, "{line}");
+    assert!(
+        line["cause"].as_str().unwrap().starts_with("client_"),
+        "{line}"
+    );
 }

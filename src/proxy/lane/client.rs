@@ -3,6 +3,7 @@
 
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::response::Framing;
 use super::wire::Outgoing;
@@ -11,8 +12,22 @@ use crate::proxy::edits::Fields;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Answered;
 
+/// How long a client may keep one exchange waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Stalls {
+    /// For a piece of the request's body. Beyond: 408.
+    pub body: Duration,
+    /// To take a piece of the response. Beyond: reset.
+    pub response: Duration,
+}
+
 /// Whoever asked. One request of theirs is served at a time.
 pub(super) trait Client {
+    /// How long to wait for it. Default: for ever, since its transport watches.
+    fn stalls(&self) -> Option<Stalls> {
+        None
+    }
+
     /// Reads of the request's body what there is, behind what `into` has. Ready with 0: no more comes.
     fn poll_body(&mut self, into: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
 

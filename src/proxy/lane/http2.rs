@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v2::server::HttpSession;
 
-use super::client::Client;
+use super::client::{Client, Stalls};
 use super::response::Framing;
 use super::wire::Outgoing;
 use crate::proxy::edits::Fields;
@@ -19,6 +19,8 @@ use crate::proxy::edits::Fields;
 /// One stream, whose request's head has been taken.
 pub(super) struct Http2 {
     session: HttpSession,
+    /// Streams wait for themselves: the connection under them may be as busy as can be.
+    stalls: Stalls,
     /// Where the body goes, once the head has.
     body: Option<SendStream<Bytes>>,
     /// Bytes of the piece under way that have gone.
@@ -27,9 +29,10 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    pub(super) const fn new(session: HttpSession) -> Self {
+    pub(super) const fn new(session: HttpSession, stalls: Stalls) -> Self {
         Self {
             session,
+            stalls,
             body: None,
             taken: 0,
             ended: false,
@@ -57,6 +60,10 @@ impl Http2 {
 }
 
 impl Client for Http2 {
+    fn stalls(&self) -> Option<Stalls> {
+        Some(self.stalls)
+    }
+
     fn poll_body(&mut self, into: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             match ready!(self.session.poll_read_body_bytes(cx)) {

@@ -26,7 +26,9 @@ use bytes::Bytes;
 use http::header::{TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Response};
 use pingora::protocols::http::v2::server::HttpSession;
+use tokio::time::timeout;
 
+pub use client::Stalls;
 pub use http1::Carrier;
 
 use super::connection::Connection;
@@ -165,6 +167,7 @@ impl Lane {
         &self,
         mut session: HttpSession,
         connection: &Arc<Connection>,
+        stalls: Stalls,
     ) -> Option<HttpSession> {
         let Some(body) = Request::body_of(&session) else {
             return Some(session);
@@ -176,7 +179,7 @@ impl Lane {
         }
         let mut visit = Visit {
             request: &Request::take(&mut session, body),
-            client: &mut Http2::new(session),
+            client: &mut Http2::new(session, stalls),
             reception: Reception::new(true, body == Body::None),
             x,
         };
@@ -315,20 +318,24 @@ impl Lane {
     }
 }
 
-impl<C> Visit<'_, C> {
+impl<C: Client> Visit<'_, C> {
     fn patience<'a>(&self, alarm: &'a mut Alarm) -> Patience<'a> {
         let service = self.x.service().map(|service| service.spec());
         let (read, write) = service.map_or((Duration::ZERO, Duration::ZERO), |spec| {
             (spec.read_timeout, spec.write_timeout)
         });
-        Patience::new(alarm, read, write)
+        Patience::new(alarm, read, write, self.client.stalls())
     }
 
-    /// Sends a response of our own.
-    async fn send(&mut self, response: Response<Bytes>) -> std::io::Result<()>
-    where
-        C: Client,
-    {
+    /// Sends a response of our own; the client has as long for it as for a piece of another's.
+    async fn send(&mut self, response: Response<Bytes>) -> std::io::Result<()> {
+        match self.client.stalls() {
+            Some(stalls) => timeout(stalls.response, self.write(response)).await?,
+            None => self.write(response).await,
+        }
+    }
+
+    async fn write(&mut self, response: Response<Bytes>) -> std::io::Result<()> {
         self.reception.answered = true;
         let (parts, body) = local::framed(response, self.request.is_head());
         let head = Outgoing {
@@ -360,12 +367,13 @@ fn takes(verdict: &Verdict, x: &Exchange) -> bool {
     }
 }
 
-fn failure<C>(visit: &Visit<'_, C>, upload: &Upload, failed: Failed) -> Failure {
+fn failure<C: Client>(visit: &Visit<'_, C>, upload: &Upload, failed: Failed) -> Failure {
     let progress = Progress {
         method: visit.request.head().method,
         sent: failed.sent,
         answered: visit.reception.shown(),
         body: upload.body(),
+        owing: !visit.reception.whole,
     };
     Failure::new(failed.kind, &progress)
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::Visit;
 use super::alarm::Alarm;
-use super::client::Client;
+use super::client::{Client, Stalls};
 use super::download::{Download, Parties};
 use super::upload::Upload;
 use super::{download, upload};
@@ -80,29 +80,37 @@ impl<C: Client> Relay<'_, '_, C> {
     }
 }
 
-/// How long the endpoint is waited for.
+/// How long each side is waited for.
 #[derive(Debug)]
 pub(super) struct Patience<'p> {
     pub(super) alarm: &'p mut Alarm,
     pub(super) read: Duration,
     pub(super) write: Duration,
+    /// None: the transport watches the client.
+    stalls: Option<Stalls>,
     /// What was waited for when the current wait began, and how many bytes had moved before.
     mark: Option<(Kind, u64)>,
     since: Instant,
 }
 
 impl<'p> Patience<'p> {
-    pub(super) fn new(alarm: &'p mut Alarm, read: Duration, write: Duration) -> Self {
+    pub(super) fn new(
+        alarm: &'p mut Alarm,
+        read: Duration,
+        write: Duration,
+        stalls: Option<Stalls>,
+    ) -> Self {
         Self {
             alarm,
             read,
             write,
+            stalls,
             mark: None,
             since: Instant::now(),
         }
     }
 
-    /// Ready with what was too slow. The client's time is the transport's to watch.
+    /// Ready with what was too slow.
     fn poll(
         &mut self,
         up: upload::Halt,
@@ -110,18 +118,30 @@ impl<'p> Patience<'p> {
         moved: u64,
         cx: &mut Context<'_>,
     ) -> Poll<Kind> {
-        let (kind, limit) = match (up, down) {
-            (upload::Halt::Endpoint, _) => (Kind::WriteTimeout, self.write),
-            (_, download::Halt::Endpoint) => (Kind::ReadTimeout, self.read),
-            (_, download::Halt::Client | download::Halt::Over) => {
-                self.mark = None;
-                return Poll::Pending;
-            }
+        let Some((kind, limit)) = self.awaited(up, down) else {
+            self.mark = None;
+            return Poll::Pending;
         };
         if self.mark != Some((kind, moved)) {
             self.mark = Some((kind, moved));
             self.since = Instant::now();
         }
         self.alarm.poll(self.since + limit, cx).map(|()| kind)
+    }
+
+    /// Who keeps the exchange waiting, and how long they may. An endpoint that has not all of the
+    /// request, or whose response is not taken, waits itself: that is the client's doing.
+    fn awaited(&self, up: upload::Halt, down: download::Halt) -> Option<(Kind, Duration)> {
+        let client = |limit: fn(&Stalls) -> Duration| {
+            let stalls = self.stalls.as_ref()?;
+            Some((Kind::ClientTimeout, limit(stalls)))
+        };
+        match (up, down) {
+            (_, download::Halt::Client) => client(|stalls| stalls.response),
+            (upload::Halt::Client, _) => client(|stalls| stalls.body),
+            (upload::Halt::Endpoint, _) => Some((Kind::WriteTimeout, self.write)),
+            (upload::Halt::Over, download::Halt::Endpoint) => Some((Kind::ReadTimeout, self.read)),
+            (upload::Halt::Over, download::Halt::Over) => None,
+        }
     }
 }
