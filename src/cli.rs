@@ -126,11 +126,10 @@ fn obey(cli: Cli) -> Result<(), Fault> {
 }
 
 fn settings(place: &Place) -> Result<Settings, Fault> {
-    let mut settings = config::load(place.config.as_deref())?;
-    if let Some(data) = &place.data {
-        settings.data.clone_from(data);
-    }
-    Ok(settings)
+    Ok(config::load(
+        place.config.as_deref(),
+        place.data.as_deref(),
+    )?)
 }
 
 /// Prints a line on standard output.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,9 +77,16 @@ fn stored(settings: &Settings) -> Result<Arc<Snapshot>, Fault> {
 
 fn deliver(file: Option<&Path>, text: &str) -> Result<(), Fault> {
     match file {
-        Some(file) => std::fs::write(file, text).map_err(|error| about(file, &error)),
-        None => Ok(std::io::stdout().write_all(text.as_bytes())?),
+        Some(file) => write_private(file, text).map_err(|error| about(file, &error)),
+        None => Ok(io::stdout().write_all(text.as_bytes())?),
     }
+}
+
+/// A new file is for this user alone: keys are in it.
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(file)?.write_all(text.as_bytes())
 }
 
 fn document(snapshot: &Snapshot, format: Format) -> Result<String, Fault> {
@@ -171,7 +180,7 @@ where
         Ok((applied.revision, count))
     })?;
     let line = format!("{count} entities are in the registry, at revision {revision}\n");
-    Ok(std::io::stdout().write_all(line.as_bytes())?)
+    Ok(io::stdout().write_all(line.as_bytes())?)
 }
 
 fn text(file: &Path) -> Result<String, Fault> {
@@ -218,19 +227,19 @@ fn changes(entities: Vec<Entity>, now: &Snapshot, replace: bool) -> Vec<Change> 
     let gone = |entity: &&Arc<Entity>| {
         let mut mentions = entity.spec.references().into_iter();
         let with_owner = mentions.any(|to| to.tie == Tie::Owned && !named.contains(&to.to));
-        !with_owner && entity.spec.name() != Some("default")
+        let is_default =
+            entity.at().kind == Kind::Namespace && entity.spec.name() == Some("default");
+        !with_owner && !is_default
     };
-    let deletes = others
-        .filter(gone)
-        .map(|entity| Change::Delete(entity.at()));
+    let gone = others.filter(gone).map(|entity| entity.at());
+    // A namespace goes when nothing is left in it.
+    let (namespaces, gone): (Vec<_>, Vec<_>) = gone.partition(|at| at.kind == Kind::Namespace);
     let puts = entities
         .into_iter()
         .map(|entity| Change::Put(Arc::new(entity)));
-    deletes
-        .collect::<Vec<_>>()
-        .into_iter()
-        .chain(puts)
-        .collect()
+    let deletes = gone.into_iter().map(Change::Delete);
+    let deserted = namespaces.into_iter().map(Change::Delete);
+    deletes.chain(puts).chain(deserted).collect()
 }
 
 /// Says what is in the settings and in the store, and everything that is wrong with it. Makes nothing.

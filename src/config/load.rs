@@ -7,11 +7,11 @@ use super::resolve::{Reader, tokens};
 use super::{Mistake, Mistakes, Place, Settings, Token};
 
 /// Settings from `file`, else from the file that `SLUICEGATE_CONFIG` names, else from none; then the
-/// environment.
+/// environment; `data`, where it is given, stands for `SLUICEGATE_DATA`.
 ///
 /// # Errors
 /// Every mistake in them, or why a file cannot be read.
-pub fn load(file: Option<&Path>) -> Result<Settings, Mistakes> {
+pub fn load(file: Option<&Path>, data: Option<&Path>) -> Result<Settings, Mistakes> {
     #[expect(clippy::disallowed_methods, reason = "the one place")]
     let env = std::env::vars_os().filter_map(|(name, value)| {
         Some((
@@ -19,8 +19,18 @@ pub fn load(file: Option<&Path>) -> Result<Settings, Mistakes> {
             value.to_string_lossy().into_owned(),
         ))
     });
-    load_from(file, env.collect())
+    load_from(file, with_data(env.collect(), data))
 }
+
+fn with_data(mut env: Vec<(String, String)>, data: Option<&Path>) -> Vec<(String, String)> {
+    if let Some(data) = data {
+        env.retain(|(name, _)| name != DATA);
+        env.push((DATA.to_owned(), data.to_string_lossy().into_owned()));
+    }
+    env
+}
+
+const DATA: &str = "SLUICEGATE_DATA";
 
 fn load_from(file: Option<&Path>, env: Vec<(String, String)>) -> Result<Settings, Mistakes> {
     let named = env.iter().find(|(name, _)| name == "SLUICEGATE_CONFIG");
@@ -94,6 +104,16 @@ mod tests {
         assert_eq!(data(Some(&*named), vec![variable()]), Path::new("a"));
         assert_eq!(data(None, vec![variable()]), Path::new("b"));
         assert_eq!(data(None, vec![]), Settings::default().data);
+    }
+
+    #[test]
+    fn a_data_directory_that_is_given_goes_before_all_and_takes_what_lies_in_it_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = write(&directory, "a.toml", "data = \"a\"");
+        let env = vec![(DATA.to_owned(), "b".to_owned())];
+        let settings = load_from(Some(&file), with_data(env, Some(Path::new("c")))).unwrap();
+        assert_eq!(settings.data, Path::new("c"));
+        assert_eq!(settings.upgrade.socket, Path::new("c/upgrade.sock"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::headers::{Forward, Hop, Instance, impostors};
 use super::request_id::X_REQUEST_ID;
 use super::target::Head;
 use crate::model::{self, Protocol, split_port};
-use crate::table::{Service, authority};
+use crate::table::{Service, authority, escape, normalize};
 use crate::upstream::Pick;
 
 /// Streams that one HTTP/2 connection to an endpoint carries at the same time.
@@ -165,17 +165,30 @@ pub(super) fn origin_form(uri: &Uri) -> Cow<'_, str> {
 
 /// Who asks, and how it came here.
 fn announce(x: &Exchange, matched: &Matched, hop: &Hop, client: Head<'_>, edits: &mut Edits) {
-    let path = client.uri.path();
+    let prefix = stripped(matched, client.uri);
     let forward = Forward {
         client: x.client,
         host: matched.host.as_ref(),
-        prefix: path
-            .get(..matched.stripped)
-            .filter(|prefix| !prefix.is_empty()),
+        prefix: prefix.as_deref(),
     };
     hop.forwarded(client.headers, &forward, edits);
     for name in impostors(client.headers) {
         edits.remove(name);
+    }
+}
+
+/// What the route cut off the path, as it may be sent.
+fn stripped<'c>(matched: &Matched, uri: &'c Uri) -> Option<Cow<'c, str>> {
+    if matched.stripped == 0 {
+        return None;
+    }
+    let sent = |path: &[u8]| {
+        let escaped = escape(path.get(..matched.stripped)?).into_owned();
+        String::from_utf8(escaped).ok()
+    };
+    match normalize(uri.path().as_bytes()) {
+        Cow::Borrowed(_) => uri.path().get(..matched.stripped).map(Cow::Borrowed),
+        Cow::Owned(path) => sent(&path).map(Cow::Owned),
     }
 }
 

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::edits::{Edits, Fields};
 use super::head::is_token;
+use super::request_id::X_REQUEST_ID;
 use super::trust::TrustedProxies;
 
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -451,7 +452,7 @@ fn is_guard(name: &HeaderName) -> bool {
         http::header::SET_COOKIE,
         http::header::CACHE_CONTROL,
     ];
-    END_TO_END.contains(name) || OWNED.contains(name)
+    END_TO_END.contains(name) || OWNED.contains(name) || *name == X_REQUEST_ID
 }
 
 fn is_trailers_only(headers: &HeaderMap) -> bool {

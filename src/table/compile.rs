@@ -191,7 +191,8 @@ impl Work<'_> {
             let services = self.builder.snapshot.mentioning(at.id, Kind::Service);
             services.map(|service| service.id)
         });
-        let compiled = |id: &Id| touched.iter().any(|at| at.id == *id);
+        let kind = Kind::Service;
+        let compiled = |id: &Id| touched.contains(&EntityRef { kind, id: *id });
         let services: HashSet<Id> = services.filter(|id| !compiled(id)).collect();
         for id in services {
             self.service(id);
@@ -305,13 +306,17 @@ impl Work<'_> {
 
     /// The services that a pool of that name serves: those of its namespace, and those of the default
     /// namespace where the name says which namespace it is of.
-    fn services_at(&mut self, namespace: &NamespaceRef, host: &str) {
+    fn users(&self, namespace: &NamespaceRef, host: &str) -> Vec<Id> {
         let snapshot = self.builder.snapshot;
         let mut services: Vec<_> = snapshot.services_at(namespace, host).collect();
         if !namespace.is_default() && is_qualified(host, namespace) {
             services.extend(snapshot.services_at(&NamespaceRef::default(), host));
         }
-        for id in services {
+        services
+    }
+
+    fn services_at(&mut self, namespace: &NamespaceRef, host: &str) {
+        for id in self.users(namespace, host) {
             self.service(id);
         }
     }
@@ -370,9 +375,7 @@ impl Work<'_> {
             services.extend(direct.map(|service| service.id));
             let pools = snapshot.mentioning(at.id, Kind::Pool);
             let pools = pools.filter_map(|pool| pool.as_kind::<model::Pool>());
-            services.extend(
-                pools.flat_map(|pool| snapshot.services_at(&pool.namespace, pool.name.as_str())),
-            );
+            services.extend(pools.flat_map(|pool| self.users(&pool.namespace, pool.name.as_str())));
         }
         let compiled = touched.iter().filter(|at| at.kind == Kind::Service);
         let mut compiled: HashSet<Id> = compiled.map(|at| at.id).collect();

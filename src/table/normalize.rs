@@ -63,6 +63,16 @@ fn merge_segments(path: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A path made of pieces in normal form, without the dot segments that came of joining them.
+pub(super) fn without_dot_segments(path: Vec<u8>) -> Vec<u8> {
+    let mut segments = path.split(|byte| *byte == b'/');
+    if segments.any(|segment| matches!(segment, b"." | b"..")) {
+        merge_segments(&path)
+    } else {
+        path
+    }
+}
+
 /// Bytes that may stand in a path or query as they are.
 const fn is_sendable(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()

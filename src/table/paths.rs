@@ -302,12 +302,18 @@ impl Trunk {
 
 /// The bytes that every match of an anchored regex begins with; empty where there are none to tell.
 pub(super) fn literal_prefix(regex: &str) -> Vec<u8> {
-    let parsed = regex_syntax::ParserBuilder::new()
-        .utf8(false)
-        .build()
-        .parse(regex);
+    // As `model::compile_regex` reads it.
+    let parsed = |unicode| {
+        let mut builder = regex_syntax::ParserBuilder::new();
+        builder
+            .utf8(false)
+            .unicode(unicode)
+            .build()
+            .parse(regex)
+            .ok()
+    };
     let mut prefix = Vec::new();
-    if let Ok(hir) = parsed {
+    if let Some(hir) = parsed(false).or_else(|| parsed(true)) {
         extend_literal(&hir, &mut prefix);
     }
     prefix
@@ -432,6 +438,7 @@ pub(super) mod tests {
             (r"^/abc$", "/abc"),
             (r".*", ""),
             (r"/a|/b", ""),
+            ("/caf\u{e9}", "/caf\u{e9}"),
         ] {
             assert_eq!(
                 String::from_utf8_lossy(&literal_prefix(regex)),
@@ -439,5 +446,7 @@ pub(super) mod tests {
                 "{regex}"
             );
         }
+        // A byte, as in the regex that is tested then.
+        assert_eq!(literal_prefix(r"/\xff"), b"/\xff");
     }
 }

@@ -2,13 +2,16 @@
 
 use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};
+use std::fmt::Display;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use regex::bytes::Regex;
+use regex_syntax::ast;
 
 use super::list::{Found, Taken};
+use super::normalize::without_dot_segments;
 use super::rank::Rank;
 use crate::metrics::{InFlight, RouteStats};
 use crate::model;
@@ -215,8 +218,12 @@ pub(super) fn compile_regex(
     before: &str,
     after: &str,
 ) -> Result<Regex, model::Invalid> {
-    let why = |why| model::Invalid::new(field, format!("{text:?} is not a regex: {why}"));
-    model::compile_regex(&format!("{before}{text}{after}")).map_err(why)
+    let invalid =
+        |why: &dyn Display| model::Invalid::new(field, format!("{text:?} is not a regex: {why}"));
+    // One that is none by itself could close what is put around it.
+    let parsed = ast::parse::Parser::new().parse(text);
+    parsed.map_err(|error| invalid(error.kind()))?;
+    model::compile_regex(&format!("{before}{text}{after}")).map_err(|why| invalid(&why))
 }
 
 /// How one path of a route is tested; the trie has already compared its literal beginning.
@@ -434,6 +441,7 @@ impl<'t> Hit<'t> {
             strip: false,
             ..join
         };
+        let replaced = without_dot_segments(replaced);
         join.path(&replaced, None).into_owned().into()
     }
 }

@@ -1,5 +1,6 @@
 //! The commands beside `run`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -86,10 +87,10 @@ fn what_is_exported_and_imported_is_exported_again() {
             folder.path(),
             &["--data", "data", "export", &document, "--format", format],
         );
-        assert_eq!(
-            std::fs::read_to_string(folder.path().join(&document)).unwrap(),
-            exported
-        );
+        let file = folder.path().join(&document);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), exported);
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "keys are in it");
         let copy = format!("copy-{format}");
         for _ in 0..2 {
             let told = succeeds(
@@ -103,6 +104,37 @@ fn what_is_exported_and_imported_is_exported_again() {
             without_revisions(&exported)
         );
     }
+}
+
+#[test]
+fn replacing_takes_a_namespace_away_with_what_is_in_it_and_keeps_the_default_one_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    furnished(folder.path());
+    let empty = folder.path().join("empty.json");
+    std::fs::write(&empty, "{\"sluicegate\": 1, \"entities\": []}").unwrap();
+    let data = ["--data", "data"];
+    let named = "{\"sluicegate\": 1, \"entities\": [{\"kind\": \"service\", \"name\": \"default\", \
+                 \"host\": \"h\"}]}";
+    std::fs::write(folder.path().join("named.json"), named).unwrap();
+    succeeds(
+        folder.path(),
+        &[&data[..], &["import", "named.json"]].concat(),
+    );
+    succeeds(
+        folder.path(),
+        &[&data[..], &["import", "empty.json", "--replace"]].concat(),
+    );
+    let exported = succeeds(
+        folder.path(),
+        &[&data[..], &["export", "--format", "json"]].concat(),
+    );
+    let exported: Value = serde_json::from_str(&exported).unwrap();
+    let left = exported["entities"].as_array().unwrap();
+    assert_eq!(left.len(), 1, "{exported}");
+    assert_eq!(
+        (&left[0]["kind"], &left[0]["name"]),
+        (&"namespace".into(), &"default".into())
+    );
 }
 
 /// Revisions and times say when an entity was written here.

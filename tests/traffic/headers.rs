@@ -1,7 +1,9 @@
 //! Header fields on their way: what the gateway adds, what it takes away, whom it believes.
 
+use serde_json::json;
+
 use crate::support::client::Answer;
-use crate::support::origin::{Origin, Response, Seen};
+use crate::support::origin::{Act, Origin, Response, Seen};
 
 use super::Gateway;
 
@@ -45,6 +47,47 @@ const LIES: &[(&str, &str)] = &[
     ("X_Forwarded_For", "203.0.113.7"),
     ("X-Request-Id", "mine-0123456789"),
 ];
+
+#[test]
+fn the_prefix_is_what_was_cut_off_however_the_client_wrote_it() {
+    let (gateway, origin) = served(false);
+    gateway.patch("routes", "a", json!({"paths": ["/a", "/\u{e9} b"]}));
+    for (asked, cut) in [
+        ("/%61/x", "/a"),
+        ("/y/../a/x", "/a"),
+        ("/%C3%A9%20b/x", "/%C3%A9%20b"),
+    ] {
+        gateway.get(asked);
+        let seen = origin.seen();
+        let seen = seen.last().unwrap();
+        assert_eq!(
+            (&*seen.target, values(seen, "X-Forwarded-Prefix")),
+            ("/x", vec![cut])
+        );
+    }
+}
+
+#[test]
+fn a_connection_option_does_not_take_the_request_s_id_away() {
+    let gateway = Gateway::start();
+    let origin = Origin::start(|_| {
+        let response = Response::new(200, "").with("Connection", "X-Request-Id");
+        Act::Respond(response.with("X-Request-Id", "theirs"))
+    });
+    gateway.serve("a", origin.address());
+    let drops = [("Connection", "X-Request-Id")];
+    let answer = gateway.client().request("GET", "/a", "h", &drops, b"");
+    assert_eq!(
+        answer.unwrap().status,
+        400,
+        "what we add is not theirs to drop"
+    );
+    let answer = gateway.get("/a");
+    let seen = origin.seen();
+    let ours = values(seen.last().unwrap(), "X-Request-Id");
+    let told = answer.header("x-request-id");
+    assert_eq!((answer.status, told), (200, Some(ours[0])));
+}
 
 #[test]
 fn the_origin_learns_who_asked_for_what_and_through_whom() {

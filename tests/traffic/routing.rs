@@ -191,6 +191,40 @@ fn a_rewrite_takes_the_groups_of_a_regex() {
 }
 
 #[test]
+fn a_rewrite_makes_no_dot_segment_out_of_two_pieces() {
+    let sent = [
+        ("/a../secret", "/secret"),
+        ("/a..", "/"),
+        ("/a./x", "/x/x"),
+        ("/a.../x", "/x/.../x"),
+    ];
+    forwarded(json!({"paths": ["/a"], "rewrite": "/x/"}), "", &sent);
+    let regex = json!({"paths": ["~/b(.*)"], "rewrite": "/x/$1"});
+    forwarded(
+        regex,
+        "",
+        &[("/b../secret", "/secret"), ("/bc/d", "/x/c/d")],
+    );
+}
+
+#[test]
+fn a_regex_cannot_close_what_is_put_around_it() {
+    let gateway = Gateway::start();
+    for field in [
+        json!({"paths": ["~/a)|(?:b"]}),
+        json!({"paths": ["/"], "headers": {"x": ["~*a)|(b"]}}),
+    ] {
+        let answer = gateway.api("POST", "/routes", &field);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(
+            answer.text().contains("unopened group"),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[test]
 fn queries_are_not_touched() {
     let sent = [
         ("/a?x=%2F%2f&y=a+b&&=", "/?x=%2F%2f&y=a+b&&="),

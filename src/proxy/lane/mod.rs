@@ -229,10 +229,7 @@ impl Lane {
         upload: &mut Upload,
         reserve: &mut Reserve,
     ) -> Result<(), Failed> {
-        let care = match visit.request.head().method.is_idempotent() {
-            true => Care::Usual,
-            false => Care::Extra,
-        };
+        let care = visit.care();
         let connected = self.connect(care, &mut visit.x, &mut reserve.alarm).await;
         let (key, endpoint) = connected.map_err(Failed::before)?;
         let relay = Relay {
@@ -319,6 +316,16 @@ impl Lane {
 }
 
 impl<C: Client> Visit<'_, C> {
+    /// An idle connection that its endpoint closes just now does no harm where the request can be
+    /// sent again.
+    fn care(&self) -> Care {
+        let idempotent = self.request.head().method.is_idempotent();
+        match idempotent && self.request.body() == Body::None && self.x.has_attempts_left() {
+            true => Care::Usual,
+            false => Care::Extra,
+        }
+    }
+
     fn patience<'a>(&self, alarm: &'a mut Alarm) -> Patience<'a> {
         let service = self.x.service().map(|service| service.spec());
         let (read, write) = service.map_or((Duration::ZERO, Duration::ZERO), |spec| {
