@@ -129,11 +129,17 @@ impl Source {
     fn read(root: &Path, path: &Path) -> Self {
         let name = path.strip_prefix(root).expect("below src");
         let text = fs::read_to_string(path).expect("a readable file");
-        let lines = text
-            .lines()
-            .take_while(|line| !line.starts_with("#[cfg(test)]"))
-            .map(|line| line.split("//").next().unwrap_or("").to_owned())
-            .collect();
+        let mut lines = Vec::new();
+        let mut rest = text.lines();
+        while let Some(line) = rest.next() {
+            let of_tests = (line == "#[cfg(test)]").then(|| rest.next()).flatten();
+            match of_tests {
+                // The test module stands in the file, and ends it.
+                Some(item) if item.starts_with("mod ") && item.ends_with('{') => break,
+                Some(_) => lines.extend([String::new(), String::new()]),
+                None => lines.push(line.split("//").next().unwrap_or("").to_owned()),
+            }
+        }
         Self {
             name: name.to_string_lossy().replace('\\', "/"),
             lines,
@@ -174,6 +180,11 @@ fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
     files(&root, &mut paths);
     paths.sort();
+    let of_tests = |path: &Path| {
+        path.iter()
+            .any(|part| part == "tests" || part == "tests.rs")
+    };
+    paths.retain(|path| !of_tests(path.strip_prefix(&root).expect("below src")));
     paths.iter().map(|path| Source::read(&root, path)).collect()
 }
 

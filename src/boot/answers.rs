@@ -108,7 +108,8 @@ fn fill(table: &Table, question: &Question, answer: &mut Answer) -> Result<(), R
     })?;
     answer.normalized_path = Some(String::from_utf8_lossy(&target.path).into_owned());
     let secure = question.scheme == Scheme::Https;
-    let server_name = question.sni.as_deref();
+    let server_name = question.sni.as_deref().map(str::to_ascii_lowercase);
+    let server_name = server_name.as_deref();
     let asked = target.question(&Arrival {
         port: question.port,
         secure,

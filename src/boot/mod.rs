@@ -51,7 +51,7 @@ use crate::net;
 use crate::net::bind;
 use crate::net::bind::{Claim, Families};
 use crate::net::handover::{Legacy, Successor};
-use crate::net::{App, Bound, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
+use crate::net::{App, Bound, Limits, Listeners, Spec, TlsConfigs, TrustStore, Upstreams};
 use crate::pipe::Pipes;
 use crate::proxy::access_log;
 use crate::proxy::access_log::AccessLog;
@@ -322,7 +322,10 @@ impl Site<'_> {
             attempts: usize::from(proxy.retries_max) + 1,
         };
         let workers = proxy.workers.map_or_else(cores, usize::from);
-        let limits = limits::of(&self.settings.limits);
+        let limits = Limits {
+            trusted: self.trusted()?,
+            ..limits::of(&self.settings.limits)
+        };
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));
         let sessions = Arc::new(self.sessions(shared.log.clone())?);
         let app = |_| {
@@ -381,6 +384,7 @@ impl Site<'_> {
                 families: Families::Own,
                 proxy_protocol,
                 role,
+                leaving: Vec::new(),
             };
             listeners
                 .bind(&spec)

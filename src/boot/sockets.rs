@@ -27,11 +27,18 @@ struct Reserved {
 }
 
 impl Sockets for DataPlane {
-    fn reserve(&mut self, id: Id, listener: &Listener) -> Result<Box<dyn Reservation>, String> {
-        let bound = self
-            .listeners
-            .bind(&spec(id, listener))
-            .map_err(|error| error.to_string())?;
+    fn reserve(
+        &mut self,
+        id: Id,
+        listener: &Listener,
+        leaving: &[Id],
+    ) -> Result<Box<dyn Reservation>, String> {
+        let spec = Spec {
+            leaving: leaving.to_vec(),
+            ..spec(id, listener)
+        };
+        let bound = self.listeners.bind(&spec);
+        let bound = bound.map_err(|error| error.to_string())?;
         Ok(Box::new(Reserved {
             plane: self.clone(),
             id,
@@ -72,6 +79,7 @@ pub(super) fn spec(id: Id, listener: &Listener) -> Spec {
         families: Families::Both,
         proxy_protocol: listener.proxy_protocol,
         role: Role::Proxy,
+        leaving: Vec::new(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A connection to an endpoint: the socket, the PROXY header, TLS.
 
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +98,7 @@ impl Dial<'_> {
 
     async fn make(&self, pick: &Pick) -> Result<Origin, Cause> {
         let failed = |_| Cause::ConnectFailed;
-        let mut stream = TcpStream::connect(pick.addr()).await.map_err(failed)?;
+        let mut stream = open(pick.addr()).await.map_err(failed)?;
         // Waiting for more to send only delays what is there.
         stream.set_nodelay(true).map_err(failed)?;
         let (spec, arrival) = (self.service.spec(), self.arrival);
@@ -130,4 +132,16 @@ impl Dial<'_> {
         let made = made.map_err(|_| Cause::EndpointTls)?;
         Ok(Origin::Right(Box::new(made)))
     }
+}
+
+/// An endpoint that resets the connection before this side has seen it stand is asked again, as is one
+/// that does so later.
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    for _ in 1..CONNECTIONS_MAX {
+        match TcpStream::connect(address).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            made => return made,
+        }
+    }
+    TcpStream::connect(address).await
 }

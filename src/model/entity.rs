@@ -395,6 +395,15 @@ impl Entity {
             .insert(dialect.into(), attributes);
     }
 
+    /// [`Entity::label`], after the namespace where that is not the default one: what tells it from
+    /// all others of its kind.
+    pub fn qualified_label(&self) -> String {
+        match self.spec.namespace() {
+            Some(namespace) if !namespace.is_default() => format!("{namespace}/{}", self.label()),
+            Some(_) | None => self.label(),
+        }
+    }
+
     /// How a person calls it: its name, else its id.
     pub fn label(&self) -> String {
         self.spec

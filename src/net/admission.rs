@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::net::limits::Limits;
 use crate::net::stats::Turned;
+use crate::proxy::trust::TrustedProxies;
 
 type Counts = HashMap<IpAddr, usize, foldhash::fast::RandomState>;
 
@@ -17,6 +18,7 @@ type Counts = HashMap<IpAddr, usize, foldhash::fast::RandomState>;
 pub struct Admission {
     most: usize,
     most_per_address: Option<usize>,
+    trusted: TrustedProxies,
     live: AtomicUsize,
     addresses: Mutex<Counts>,
     empty: Notify,
@@ -34,6 +36,7 @@ impl Admission {
         Self {
             most: limits.connections,
             most_per_address: limits.connections_per_address,
+            trusted: limits.trusted.clone(),
             live: AtomicUsize::new(0),
             addresses: Mutex::default(),
             empty: Notify::new(),
@@ -42,7 +45,9 @@ impl Admission {
 
     /// Takes a place for a connection. `address` is `None` where addresses are not counted.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Turned> {
-        let address = address.filter(|_| self.most_per_address.is_some());
+        let counts =
+            |address: &IpAddr| self.most_per_address.is_some() && !self.trusted.contains(*address);
+        let address = address.filter(counts);
         // From here on a refusal gives back what was taken by dropping the place.
         let mut place = Place {
             admission: self.clone(),
@@ -120,6 +125,7 @@ mod tests {
         Arc::new(Admission::new(&Limits {
             connections: most,
             connections_per_address: most_per_address,
+            trusted: TrustedProxies::parse(["10.0.0.99"]).unwrap(),
             ..Limits::default()
         }))
     }
@@ -148,9 +154,10 @@ mod tests {
         );
         assert!(admission.admit(address(2)).is_ok());
         assert!(admission.admit(None).is_ok());
+        let _trusted = [(); 3].map(|()| admission.admit(address(99)).unwrap());
         drop(one);
         assert!(admission.admit(address(1)).is_ok());
-        assert_eq!(admission.live(), 0);
+        assert_eq!(admission.live(), 3);
         assert!(admission.addresses().is_empty());
     }
 }

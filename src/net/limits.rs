@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::proxy::chunked::ChunkLimits;
 use crate::proxy::head::HeadLimits;
+use crate::proxy::trust::TrustedProxies;
 
 /// Limits of the data plane's connections. The defaults are the documented ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Limits {
     /// Connections of one peer address; `None`: not counted. Listeners with PROXY protocol are
     /// never counted: their peers are balancers. Default 1000.
     pub connections_per_address: Option<usize>,
+    /// Peers that have as many as they like: they speak for others. Default none.
+    pub trusted: TrustedProxies,
     /// How often deadlines are looked at: a limit of time may pass by so much. Default 250 ms.
     pub sweep: Duration,
 }
@@ -67,6 +70,7 @@ impl Default for Limits {
             h2_control_window: Duration::from_secs(10),
             connections: connections_affordable(),
             connections_per_address: Some(1000),
+            trusted: TrustedProxies::default(),
             sweep: Duration::from_millis(250),
         }
     }

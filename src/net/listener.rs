@@ -34,6 +34,8 @@ pub struct Spec {
     /// Every connection must begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     pub role: Role,
+    /// Listener entities that will have left when this one accepts: their addresses may be taken.
+    pub leaving: Vec<Id>,
 }
 
 /// How much a worker has to do, at one moment.
@@ -165,12 +167,13 @@ impl Listeners {
 
     fn claim(&self, spec: &Spec) -> Result<Claim, BindError> {
         let state = self.state();
-        let is_own = |open: &&Open| spec.id.is_some() && open.entrance.listener == spec.id;
+        let yields = |id: Id| spec.id == Some(id) || spec.leaving.contains(&id);
+        let yields = |open: &&Open| open.entrance.listener.is_some_and(yields);
         let overlaps = |open: &Open| {
             let wide = open.address.ip().is_unspecified() || spec.address.ip().is_unspecified();
             open.address == spec.address || (wide && open.address.port() == spec.address.port())
         };
-        if state.open.iter().filter(is_own).any(overlaps) {
+        if state.open.iter().filter(yields).any(overlaps) {
             return Ok(Claim::Beside);
         }
         let taken = state.open.iter().find(|open| open.address == spec.address);

@@ -232,6 +232,8 @@ fn retry(kind: Kind, unprocessed: bool, progress: &Progress<'_>) -> Retry {
     let possible =
         progress.answered == Answered::Nothing && progress.body == Body::Replayable && again;
     match kind.side() {
+        // It has answered, and would answer so again.
+        Side::Upstream if kind == Kind::InvalidResponse => Retry::Never,
         Side::Upstream if possible => Retry::Safe,
         Side::Upstream | Side::Client | Side::Gateway => Retry::Never,
     }

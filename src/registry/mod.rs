@@ -25,7 +25,7 @@ pub use writer::{Parts, open};
 use crate::model::{Change, EntityRef, Revision, Snapshot};
 use crate::store::Store;
 use crate::table::Current;
-use crate::upstream::{Resolved, Resolver};
+use crate::upstream::Resolver;
 use edit::Edit;
 use journal::Journal;
 use writer::Job;
@@ -139,16 +139,16 @@ impl Registry {
     async fn settle_names(&self, pending: Vec<Arc<str>>) {
         if !pending.is_empty() {
             let deadline = Instant::now() + RESOLUTION_MAX;
-            let resolved = self.names.resolve_now(pending, deadline).await;
-            self.resolve(resolved).await;
+            self.names.resolve_now(pending, deadline).await;
+            self.resolve().await;
         }
     }
 
     /// Takes fresh addresses of host names into the table; the revision stays.
-    async fn resolve(&self, resolved: Resolved) {
+    async fn resolve(&self) {
         let (told, published) = oneshot::channel();
         // A writer that is gone publishes nothing more, and need not.
-        if self.jobs.send(Job::Resolve(resolved, told)).await.is_ok() {
+        if self.jobs.send(Job::Resolve(told)).await.is_ok() {
             let _ = published.await;
         }
     }
@@ -188,8 +188,7 @@ impl Registry {
                     if changed.is_err() {
                         return;
                     }
-                    let resolved = answers.borrow_and_update().clone();
-                    self.resolve(resolved).await;
+                    self.resolve().await;
                 }
             }
         }
@@ -207,18 +206,22 @@ mod tests {
     use crate::store::{Batch, Loaded, Memory, StoreError, Watch};
     use crate::table::Compiler;
     use crate::tls::Sessions;
-    use crate::upstream::{Endpoints, Servers};
+    use crate::upstream::{Endpoints, Resolved};
+    use tokio::sync::watch;
 
     struct Opened {
         registry: Registry,
         current: Arc<Current>,
+        /// What names are answered.
+        answers: watch::Sender<Resolved>,
     }
 
     fn opened(store: impl Store + 'static, sockets: impl Sockets + 'static) -> Opened {
         let current = Arc::new(Current::default());
         let metrics = ConfigMetrics::register(&crate::metrics::Metrics::new()).unwrap();
         let compiler = Compiler::new(Endpoints::new(), Sessions::new().unwrap(), None);
-        let names = Resolver::spawn(&Servers::These(Vec::new())).unwrap();
+        let (answers, resolved) = watch::channel(Resolved::default());
+        let names = Resolver::told(resolved);
         let (store, sockets) = (Box::new(store), Box::new(sockets));
         let parts = Parts {
             store,
@@ -232,6 +235,7 @@ mod tests {
         Opened {
             registry: open(parts).unwrap().0,
             current,
+            answers,
         }
     }
 
@@ -251,7 +255,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_answered_write_is_in_the_table_and_in_the_snapshot() {
-        let Opened { registry, current } = opened(Memory::default(), NoSockets);
+        let Opened {
+            registry, current, ..
+        } = opened(Memory::default(), NoSockets);
         let service = service("a");
         let applied = registry
             .apply(vec![Change::Create(Arc::clone(&service))])
@@ -270,7 +276,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_with_one_wrong_change_changes_nothing() {
-        let Opened { registry, current } = opened(Memory::default(), NoSockets);
+        let Opened {
+            registry, current, ..
+        } = opened(Memory::default(), NoSockets);
         let bad = entity(Kind::Route, json!({"paths": ["~/a("]}));
         let changes = vec![Change::Create(service("a")), Change::Create(bad)];
         let refused = registry.apply(changes).await.unwrap_err();
@@ -307,7 +315,9 @@ mod tests {
 
     #[tokio::test]
     async fn writes_of_many_callers_each_get_a_revision_of_their_own() {
-        let Opened { registry, current } = opened(Memory::default(), NoSockets);
+        let Opened {
+            registry, current, ..
+        } = opened(Memory::default(), NoSockets);
         let writes = (0..64).map(|n| {
             let registry = registry.clone();
             tokio::spawn(async move {
@@ -371,7 +381,12 @@ mod tests {
     struct Note(Noted, Id);
 
     impl Sockets for Noted {
-        fn reserve(&mut self, id: Id, listener: &Listener) -> Result<Box<dyn Reservation>, String> {
+        fn reserve(
+            &mut self,
+            id: Id,
+            listener: &Listener,
+            _: &[Id],
+        ) -> Result<Box<dyn Reservation>, String> {
             if listener.port == 1 {
                 return Err("port 1 is taken".into());
             }
@@ -397,7 +412,9 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_served_that_the_store_did_not_take() {
         let noted = Noted::default();
-        let Opened { registry, current } = opened(Broken, noted.clone());
+        let Opened {
+            registry, current, ..
+        } = opened(Broken, noted.clone());
         let listener = entity(Kind::Listener, json!({"name": "l", "port": 2}));
         let changes = vec![Change::Create(listener), Change::Create(service("a"))];
         let refused = registry.apply(changes).await.unwrap_err();
@@ -522,7 +539,9 @@ mod tests {
         }
 
         fn published(&self) -> [Revision; 2] {
-            let Opened { registry, current } = &self.opened;
+            let Opened {
+                registry, current, ..
+            } = &self.opened;
             [registry.snapshot().revision(), current.load().revision()]
         }
     }
@@ -607,8 +626,9 @@ mod tests {
         gate.begun().await;
         let address: std::net::IpAddr = "192.0.2.1".parse().unwrap();
         let resolved = Resolved::default().with("name.test".into(), [address.into()].into());
+        gate.opened.answers.send_replace(resolved);
         let registry = gate.opened.registry.clone();
-        let told = tokio::spawn(async move { registry.resolve(resolved).await });
+        let told = tokio::spawn(async move { registry.resolve().await });
         gate.end(Err(full())).await;
         assert!(lost.await.unwrap().is_err());
         told.await.unwrap();

@@ -5,10 +5,16 @@ use crate::model::{Id, Listener};
 /// Binds and closes listeners' addresses. `net` does it; the registry only says when.
 pub trait Sockets: Send {
     /// Binds the address without accepting from it. Dropping the reservation gives it back.
+    /// `leaving`: listeners that give up their addresses in the same step.
     ///
     /// # Errors
     /// One line: the address, what is wrong with it, and what to do.
-    fn reserve(&mut self, id: Id, listener: &Listener) -> Result<Box<dyn Reservation>, String>;
+    fn reserve(
+        &mut self,
+        id: Id,
+        listener: &Listener,
+        leaving: &[Id],
+    ) -> Result<Box<dyn Reservation>, String>;
 
     /// Whether this listener accepts. One that is stored and does not had no port at the start.
     fn is_open(&self, id: Id) -> bool;
@@ -28,7 +34,7 @@ pub trait Reservation: Send {
 pub struct NoSockets;
 
 impl Sockets for NoSockets {
-    fn reserve(&mut self, _: Id, _: &Listener) -> Result<Box<dyn Reservation>, String> {
+    fn reserve(&mut self, _: Id, _: &Listener, _: &[Id]) -> Result<Box<dyn Reservation>, String> {
         Ok(Box::new(Self))
     }
 

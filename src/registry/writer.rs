@@ -29,7 +29,8 @@ pub(super) enum Job {
         mode: Mode,
         edit: Box<dyn Plan>,
     },
-    Resolve(Resolved, oneshot::Sender<()>),
+    /// Take the newest addresses of names into the table.
+    Resolve(oneshot::Sender<()>),
     /// Let another process have the store.
     Release(oneshot::Sender<()>),
     /// Go on with this one, from what it holds.
@@ -40,7 +41,7 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Edit { .. } => "Edit",
-            Self::Resolve(..) => "Resolve",
+            Self::Resolve(_) => "Resolve",
             Self::Release(_) => "Release",
             Self::Reclaim(..) => "Reclaim",
         })
@@ -240,7 +241,7 @@ impl Writer {
     fn accept(&mut self, job: Job, group: &mut Group) {
         match job {
             Job::Edit { mode, edit } => self.take(mode, edit, group),
-            Job::Resolve(resolved, told) => self.resolve(resolved, told, group),
+            Job::Resolve(told) => self.resolve(told, group),
             Job::Release(told) => {
                 self.settle(group);
                 self.release(told);
@@ -266,14 +267,13 @@ impl Writer {
         }
     }
 
-    fn resolve(&mut self, resolved: Resolved, told: oneshot::Sender<()>, group: &mut Group) {
-        let table = self
-            .parts
-            .compiler
-            .resolved(&group.table, &group.snapshot, &resolved);
+    /// What is newest is read here: those who ask overtake each other on their way.
+    fn resolve(&mut self, told: oneshot::Sender<()>, group: &mut Group) {
+        self.resolved = self.parts.names.watch().borrow().clone();
+        let compiler = &self.parts.compiler;
+        let table = compiler.resolved(&group.table, &group.snapshot, &self.resolved);
         group.table = Arc::new(table);
         group.resolved.push(told);
-        self.resolved = resolved;
     }
 
     /// Closes the store: until it is reclaimed, writes are answered that they may come again.
@@ -369,6 +369,7 @@ impl Writer {
     ) -> Result<(), Error> {
         let mut reserved = Vec::new();
         let mut closed = Vec::new();
+        let leaving = leaving(&group.snapshot, next, touched);
         for at in touched.iter().filter(|at| at.kind == Kind::Listener) {
             let before = group.snapshot.get::<Listener>(at.id);
             match next.get::<Listener>(at.id) {
@@ -377,7 +378,7 @@ impl Writer {
                     if before.is_some_and(|before| listener.accepts_like(before))
                         && self.has_address(at.id, group) => {}
                 Some(listener) => {
-                    let bound = self.parts.sockets.reserve(at.id, listener);
+                    let bound = self.parts.sockets.reserve(at.id, listener, &leaving);
                     let bound = bound.map_err(|why| Error::Bind { at: *at, why })?;
                     reserved.push((at.id, bound));
                 }
@@ -473,6 +474,8 @@ impl Writer {
     fn publish_group(&mut self, group: Group) {
         if group.snapshot.revision() != self.snapshot.revision() {
             self.journal.add(group.snapshot.revision(), &group.touched);
+            let written = group.snapshot.revision().0 - self.snapshot.revision().0;
+            self.parts.metrics.applied.inc_by(written);
         }
         self.snapshot = group.snapshot;
         self.table = group.table;
@@ -488,7 +491,6 @@ impl Writer {
             let _ = told.send(());
         }
         for (edit, applied) in group.waiting {
-            self.parts.metrics.applied.inc();
             edit.finish(Ok(applied));
         }
     }
@@ -511,6 +513,16 @@ impl Writer {
             .entities
             .set(gauge(self.snapshot.len() as u64));
     }
+}
+
+/// Listeners that give up the address they had.
+fn leaving(before: &Snapshot, next: &Snapshot, touched: &[EntityRef]) -> Vec<Id> {
+    let listeners = touched.iter().filter(|at| at.kind == Kind::Listener);
+    let leaves = |id: &Id| {
+        let socket = |snapshot: &Snapshot| snapshot.get::<Listener>(*id).map(Listener::socket);
+        socket(before).is_some_and(|had| socket(next) != Some(had))
+    };
+    listeners.map(|at| at.id).filter(leaves).collect()
 }
 
 /// In the place of a store that another process has now.

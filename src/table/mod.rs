@@ -154,16 +154,18 @@ impl Table {
     pub fn busy_streams(&self) -> Vec<(RouteLabels, SessionStats)> {
         let label = |slot| {
             let service = self.services.get(slot);
-            service.map_or_else(Box::default, |service| service.entity().label().into())
+            service.map_or_else(Box::default, |service| {
+                service.entity().qualified_label().into()
+            })
         };
         self.streams.busy(label).collect()
     }
 
     fn labels(&self, route: &Route) -> RouteLabels {
         let service = route.service.and_then(|slot| self.services.get(slot));
-        let service = service.map(|service| service.entity().label());
+        let service = service.map(|service| service.entity().qualified_label());
         RouteLabels {
-            route: route.entity().label().into(),
+            route: route.entity().qualified_label().into(),
             service: service.map(Into::into).unwrap_or_default(),
         }
     }

@@ -166,6 +166,13 @@ impl Resolver {
         Ok(Self { commands, resolved })
     }
 
+    /// One that knows what `resolved` tells, and asks nobody.
+    #[cfg(test)]
+    pub(crate) fn told(resolved: watch::Receiver<Resolved>) -> Self {
+        let (commands, _) = mpsc::channel(COMMANDS_MAX);
+        Self { commands, resolved }
+    }
+
     /// The answers, now and as they change.
     pub fn watch(&self) -> watch::Receiver<Resolved> {
         self.resolved.clone()

@@ -446,10 +446,15 @@ impl Sockets for Taken {
         true
     }
 
-    fn reserve(&mut self, id: Id, listener: &Listener) -> Result<Box<dyn Reservation>, String> {
+    fn reserve(
+        &mut self,
+        id: Id,
+        listener: &Listener,
+        leaving: &[Id],
+    ) -> Result<Box<dyn Reservation>, String> {
         match listener.port == self.0 {
             true => Err(format!("address {} is in use", listener.socket())),
-            false => NoSockets.reserve(id, listener),
+            false => NoSockets.reserve(id, listener, leaving),
         }
     }
 

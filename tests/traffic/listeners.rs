@@ -230,3 +230,27 @@ fn a_gateway_that_stops_lets_its_requests_end() {
     stopping.join().unwrap();
     assert!(TcpStream::connect(admin).is_err());
 }
+
+#[test]
+fn listeners_of_one_transaction_take_each_other_s_ports() {
+    let (gateway, origin) = (Gateway::start(), Origin::echo());
+    gateway.serve("a", origin.address());
+    let one = opened(&gateway, &listener("one", 0));
+    let two = opened(&gateway, &listener("two", 0));
+    let transact = |operations: Value| {
+        let document = json!({"operations": operations});
+        let answer = gateway.api("POST", "/api/transactions", &document);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        for address in [one, two] {
+            assert_eq!(Client::connect(address).get("/a", "h").status, 200);
+        }
+    };
+    let patch = |name: &str, at: SocketAddr| json!({"op": "patch", "kind": "listener", "name": name, "document": {"port": at.port()}});
+    transact(json!([patch("one", two), patch("two", one)]));
+    transact(json!([
+        {"op": "delete", "kind": "listener", "name": "one"},
+        {"op": "create", "kind": "listener", "document": listener("three", two.port())},
+    ]));
+    let taken = gateway.api("POST", "/api/listeners", &listener("four", one.port()));
+    assert_eq!(taken.status, 409, "{}", taken.text());
+}

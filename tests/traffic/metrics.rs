@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
+
 use crate::support::origin::{Act, Gate, Origin, Response};
 use crate::support::wait::{self, PATIENCE};
 
@@ -156,4 +158,25 @@ fn connections_and_admin_calls_are_counted() {
         gateway.metric("gateway_admin_calls_total", &labels),
         Some(1.0)
     );
+}
+
+#[test]
+fn routes_of_one_name_in_two_namespaces_are_two_series() {
+    let (gateway, origin) = (Gateway::start(), Origin::echo());
+    gateway.serve("a", origin.address());
+    gateway.create("namespaces", json!({"name": "blue"}));
+    let url = format!("http://{}", origin.address());
+    let service = json!({"name": "a", "namespace": "blue", "url": url});
+    let service = gateway.create("services", service);
+    let route =
+        json!({"name": "a", "namespace": "blue", "service": service["id"], "paths": ["/b"]});
+    gateway.create("routes", route);
+    for path in ["/a", "/b", "/b"] {
+        assert_eq!(gateway.get(path).status, 200);
+    }
+    let requests = |route: &str| {
+        let route = format!("route=\"{route}\"");
+        gateway.metric("gateway_route_requests_total", &[&route])
+    };
+    assert_eq!((requests("a"), requests("blue/a")), (Some(1.0), Some(2.0)));
 }

@@ -241,6 +241,7 @@ fn spec(name: &str) -> Spec {
         families: bind::Families::Own,
         proxy_protocol: false,
         role: Role::Proxy,
+        leaving: Vec::new(),
     }
 }
 

@@ -478,7 +478,7 @@ impl Streams {
     ) -> impl Iterator<Item = (RouteLabels, SessionStats)> {
         let route = |route: &Arc<StreamRoute>| {
             let stats = route.stats.is_busy().then(|| route.stats.carry());
-            (route.entity.label().into(), route.service, stats)
+            (route.entity.qualified_label().into(), route.service, stats)
         };
         let mut told = HashSet::new();
         let listeners = self.listeners.values();
