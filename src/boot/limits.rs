@@ -1,9 +1,19 @@
 //! The limits of the settings, as the transport wants them.
 
+use super::{Concern, Fault};
 use crate::config;
 use crate::net::Limits;
 use crate::proxy::chunked::ChunkLimits;
 use crate::proxy::head::HeadLimits;
+use crate::proxy::trust::TrustedProxies;
+
+/// The proxies before us whose word is taken.
+pub(super) fn trusted(settings: &config::Proxy) -> Result<TrustedProxies, Fault> {
+    let networks = settings.trusted_proxies.iter();
+    let networks: Vec<_> = networks.map(ToString::to_string).collect();
+    TrustedProxies::parse(networks.iter().map(String::as_str))
+        .map_err(|error| Fault::new(Concern::Settings, error))
+}
 
 pub(super) fn of(settings: &config::Limits) -> Limits {
     let defaults = Limits::default();

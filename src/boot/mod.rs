@@ -59,7 +59,6 @@ use crate::proxy::connection::{Role, Scheme};
 use crate::proxy::headers::Instance;
 use crate::proxy::lane::Lane;
 use crate::proxy::stats::Totals;
-use crate::proxy::trust::TrustedProxies;
 use crate::proxy::{Gateway, LocalService, Shared, UpstreamLimits};
 use crate::registry;
 use crate::registry::{ConfigMetrics, Parts, Registry, Sockets};
@@ -284,9 +283,10 @@ impl Site<'_> {
         register_routes(&self.metrics, busy).map_err(Fault::machine)?;
         Ok(Shared {
             current: Arc::clone(&self.current),
-            trusted: self.trusted()?,
+            trusted: limits::trusted(&self.settings.proxy)?,
             instance: Instance::new(&name).ok_or_else(|| Fault::machine("no name for Via"))?,
             body_bytes_max: self.settings.limits.body_max,
+            head: limits::of(&self.settings.limits).head,
             upstream: UpstreamLimits {
                 header_bytes_max: self.settings.limits.upstream_header_max,
                 informational_max: self.settings.limits.upstream_informational_max,
@@ -301,18 +301,6 @@ impl Site<'_> {
         })
     }
 
-    fn trusted(&self) -> Result<TrustedProxies, Fault> {
-        let networks: Vec<_> = self
-            .settings
-            .proxy
-            .trusted_proxies
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        TrustedProxies::parse(networks.iter().map(String::as_str))
-            .map_err(|error| Fault::new(Concern::Settings, error))
-    }
-
     fn listeners(&self, shared: &Arc<Shared>) -> Result<Listeners, Fault> {
         let proxy = &self.settings.proxy;
         let trust = TrustStore::prepare(proxy.ca_file.as_deref(), &self.settings.data);
@@ -323,7 +311,7 @@ impl Site<'_> {
         };
         let workers = proxy.workers.map_or_else(cores, usize::from);
         let limits = Limits {
-            trusted: self.trusted()?,
+            trusted: limits::trusted(&self.settings.proxy)?,
             ..limits::of(&self.settings.limits)
         };
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));

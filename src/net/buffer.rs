@@ -5,6 +5,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use crate::proxy::head::escape_target;
+
 /// What a fresh buffer holds; pingora's own head buffer is as large.
 const ROOM: usize = 4 << 10;
 
@@ -23,6 +25,14 @@ impl Inbound {
 
     pub fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
+    }
+
+    /// Has the target of the request that is pending written as a URI; says by how many bytes it grew.
+    pub fn escape_target(&mut self) -> usize {
+        let escaped = escape_target(self.pending());
+        let grown = escaped.len() - self.pending().len();
+        (self.bytes, self.start) = (escaped, 0);
+        grown
     }
 
     pub fn take(&mut self, count: usize) {

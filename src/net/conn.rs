@@ -8,15 +8,19 @@
 //! An idle connection owns no buffers. Small writes are gathered; a large one goes out together
 //! with what was gathered before it, in one system call.
 
+mod carrier;
+
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pingora::protocols::SocketDigest;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::net::buffer::Inbound;
 use crate::net::frames::{CALM, Frames};
@@ -24,10 +28,8 @@ use crate::net::framing::{Body, Framed, Head, Scanner, Violation};
 use crate::net::limits::Limits;
 use crate::net::reaper::{Phase, Watched, now};
 use crate::net::transport::Transport;
-use crate::pipe::Pipe;
 use crate::proxy::connection::Connection;
 use crate::proxy::head::Checked;
-use crate::proxy::lane::Carrier;
 
 /// RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -162,12 +164,13 @@ impl Conn {
         self.next(Preface::Possible).await
     }
 
+    /// One request more: it may be on its way, and whoever keeps a connection busy shall learn from an
+    /// answer that it ends.
     async fn last_arrival(&mut self) -> Arrival {
-        if self.inbound.is_empty() {
-            Arrival::End
-        } else {
-            self.next(Preface::Unexpected).await
+        if self.inbound.is_empty() && !timeout(LAST_CALL, self.more()).await.unwrap_or(false) {
+            return Arrival::End;
         }
+        self.next(Preface::Unexpected).await
     }
 
     async fn next(&mut self, preface: Preface) -> Arrival {
@@ -200,9 +203,12 @@ impl Conn {
         if preface == Preface::Possible && arrived.get(..common) == PREFACE.get(..common) {
             return Ok((common == PREFACE.len()).then_some(Arrival::Http2));
         }
-        let Some(framed) = head.scan(arrived, &self.limits)? else {
+        let Some(mut framed) = head.scan(arrived, &self.limits)? else {
             return Ok(None);
         };
+        if framed.checked.unescaped {
+            framed.head += self.inbound.escape_target();
+        }
         self.begin(framed);
         Ok(Some(Arrival::Request))
     }
@@ -432,6 +438,9 @@ impl Conn {
     }
 }
 
+/// How long a connection of a draining listener waits for one more request.
+const LAST_CALL: Duration = Duration::from_millis(250);
+
 /// Resolves when the listener drains, or is gone.
 async fn drained(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|drain| *drain).await;
@@ -442,61 +451,6 @@ async fn drained(drain: &mut watch::Receiver<bool>) {
 enum Preface {
     Possible,
     Unexpected,
-}
-
-impl Carrier for Conn {
-    fn head(&self) -> Option<(&[u8], Checked)> {
-        Some((self.inbound.pending().get(..self.cleared)?, self.head?))
-    }
-
-    fn take_head(&mut self) {
-        if self.head.take().is_some() {
-            self.inbound.take(self.cleared);
-            self.cleared = 0;
-        }
-    }
-
-    fn drawable(&self) -> usize {
-        match self.transport.bare() {
-            Some(tcp) if self.inbound.is_empty() && tcp.has_nothing_unread() => {
-                self.scanner.certain()
-            }
-            Some(_) | None => 0,
-        }
-    }
-
-    fn poll_draw(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
-        let most = self.drawable();
-        let Poll::Ready(drawn) = pipe.poll_fill(self.transport.tcp().stream(), most, cx) else {
-            self.watched.reading.wait();
-            ready!(self.poll_drain(cx))?;
-            return Poll::Pending;
-        };
-        let drawn = drawn?;
-        if let Some(count) = drawn {
-            self.advance(count);
-        }
-        if drawn == Some(0) {
-            self.end()?;
-        }
-        Poll::Ready(Ok(drawn))
-    }
-
-    fn is_pourable(&self) -> bool {
-        self.transport.bare().is_some()
-    }
-
-    fn poll_pour(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        ready!(self.poll_drain(cx))?;
-        while pipe.held() > 0 {
-            let Poll::Ready(poured) = pipe.poll_pour(self.transport.tcp().stream(), cx) else {
-                self.watched.writing.wait();
-                return Poll::Pending;
-            };
-            self.sent(poured?);
-        }
-        Poll::Ready(Ok(()))
-    }
 }
 
 impl AsyncRead for Conn {

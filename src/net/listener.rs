@@ -219,7 +219,7 @@ impl Listeners {
     }
 
     /// Ends the listener entity `id`: its sockets are closed when this resolves, its idle
-    /// connections end at once, and requests under way end within `grace`. Connections of bytes go on
+    /// connections end in a moment, and requests under way end within `grace`. Connections of bytes go on
     /// for as long as both sides like. False: there is none.
     pub async fn remove(&self, id: Id, grace: Duration) -> bool {
         let removed = self.take(|open| open.entrance.listener == Some(id));

@@ -142,11 +142,12 @@ fn parse_v2(bytes: &[u8]) -> Result<Parsed> {
     })
 }
 
-/// Version 2; LOCAL or PROXY; nothing known, TCP over IPv4 or TCP over IPv6.
+/// Version 2; LOCAL, whose family is to be ignored, or PROXY: nothing known, TCP over IPv4 or TCP over
+/// IPv6.
 fn check_v2(command: u8, family: u8) -> Result<()> {
     match (command, family) {
-        (0x20 | 0x21, 0x00 | 0x11 | 0x21) => Ok(()),
-        (0x20 | 0x21, _) => invalid("unknown family"),
+        (0x20, _) | (0x21, 0x00 | 0x11 | 0x21) => Ok(()),
+        (0x21, _) => invalid("unknown family"),
         _ => invalid("unknown version or command"),
     }
 }
@@ -306,7 +307,8 @@ mod tests {
     #[test]
     fn every_true_prefix_is_incomplete() {
         let one = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n".to_vec();
-        for header in [one, v2(0x21, 0x11, &[1; 12]), v2(0x20, 0x00, &[])] {
+        let other = v2(0x20, 0x31, &[0; 216]);
+        for header in [one, v2(0x21, 0x11, &[1; 12]), v2(0x20, 0x00, &[]), other] {
             for cut in 0..header.len() {
                 assert_eq!(parse(&header[..cut]), Err(Error::Incomplete), "{cut}");
             }

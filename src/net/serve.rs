@@ -169,12 +169,11 @@ where
     }
 
     async fn http(&self, mut conn: Box<Conn>, http2: bool, drain: ShutdownWatch) {
-        if http2 {
-            return self.http2(conn, drain).await;
-        }
         match conn.first_arrival().await {
-            Arrival::Request => self.http1(conn, drain).await,
             Arrival::Http2 => self.http2(conn, drain).await,
+            // Nothing else was agreed on, and nobody would understand the answer.
+            _ if http2 => end(conn).await,
+            Arrival::Request => self.http1(conn, drain).await,
             Arrival::Refused(violation) => self.refuse(conn, violation).await,
             Arrival::End => end(conn).await,
         }

@@ -76,12 +76,19 @@ impl Attempt {
         Ok(self.pick.insert(pick))
     }
 
-    /// The endpoint hears how it went, unless it could not know better: a pooled connection that
-    /// it closed while idle says nothing about its health.
+    /// The endpoint hears how it went, unless it could not know better or has answered: what becomes of a response is no word on whether it can be asked.
     pub(super) fn end(&mut self, failure: &Failure, sent: failure::Sent, now: Instant) {
-        let stale = self.reused && sent == failure::Sent::Something;
-        if let (Some(pick), Some(outcome), false) = (&self.pick, failure.observed(), stale) {
+        let heard = self.answered.is_some() || self.is_stale(failure.kind, sent);
+        if let (Some(pick), Some(outcome), false) = (&self.pick, failure.observed(), heard) {
             pick.observe(outcome, now);
         }
+    }
+
+    /// Whether the connection was one that the endpoint closed while it was idle, or seems so.
+    pub(super) fn is_stale(&self, kind: Kind, sent: failure::Sent) -> bool {
+        self.reused
+            && sent == failure::Sent::Something
+            && self.answered.is_none()
+            && matches!(kind, Kind::Closed | Kind::Reset | Kind::WriteFailed)
     }
 }

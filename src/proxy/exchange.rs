@@ -152,7 +152,10 @@ impl Exchange {
     /// There are more than the route allows.
     pub(super) fn count_received(&mut self, bytes: usize) -> Result<(), Kind> {
         self.outcome.received += bytes as u64;
-        let limit = self.matched.as_ref().map(|matched| matched.body_bytes_max);
+        // What follows a change of protocols is no body (RFC 9110 §7.8).
+        let matched = self.matched.as_ref();
+        let limited = matched.filter(|matched| matched.switch == Switch::None);
+        let limit = limited.map(|matched| matched.body_bytes_max);
         if self.outcome.received > limit.unwrap_or(u64::MAX) {
             return Err(Kind::BodyTooLarge);
         }

@@ -6,6 +6,7 @@ use std::io;
 
 use http::Method;
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
+use rustix::io::Errno;
 use rustls::AlertDescription;
 
 use crate::reply;
@@ -298,9 +299,13 @@ impl Kind {
         }
     }
 
-    /// Why no connection came about.
-    pub const fn of_connect(error: io::ErrorKind) -> Self {
-        match error {
+    /// Why no connection came about. That we have no file or port left is not the endpoint's failure.
+    pub fn of_connect(error: &io::Error) -> Self {
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        if errno.is_some_and(|errno| OURS.contains(&errno)) {
+            return Self::Internal;
+        }
+        match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectRefused,
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::Unreachable,
@@ -308,6 +313,15 @@ impl Kind {
         }
     }
 }
+
+/// What the system has no more of for us.
+const OURS: [Errno; 5] = [
+    Errno::MFILE,
+    Errno::NFILE,
+    Errno::NOBUFS,
+    Errno::NOMEM,
+    Errno::ADDRNOTAVAIL,
+];
 
 const fn is_reset_kind(error: io::ErrorKind) -> bool {
     matches!(

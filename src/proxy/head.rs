@@ -55,6 +55,8 @@ pub struct Checked {
     pub upgrade: bool,
     /// The body comes only after an interim response.
     pub expects: bool,
+    /// Its target has characters that clients send as they are and no URI has: see [`escape_target`].
+    pub unescaped: bool,
 }
 
 /// Why a head is refused.
@@ -78,6 +80,8 @@ pub enum HeadError {
     NoColon,
     #[error("a header field has a malformed name")]
     FieldName,
+    #[error("a header field's value begins or ends with white space")]
+    FieldValue,
     #[error("the Host header field is missing")]
     HostMissing,
     #[error("the Host header field is repeated")]
@@ -118,6 +122,9 @@ impl HeadError {
             Self::Fold => reply::bad_request("a header field is folded over two lines"),
             Self::NoColon => reply::bad_request("a header field has no colon"),
             Self::FieldName => reply::bad_request("a header field has a malformed name"),
+            Self::FieldValue => {
+                reply::bad_request("a header field's value begins or ends with white space")
+            }
             Self::HostMissing => reply::bad_request("the Host header field is missing"),
             Self::HostRepeated => reply::bad_request("the Host header field is repeated"),
             Self::Length => reply::bad_request("the Content-Length header field is malformed"),
@@ -152,7 +159,7 @@ pub fn check(raw: &[u8], limits: &HeadLimits) -> Result<Checked, HeadError> {
     if first.len() > limits.line_bytes_max {
         return Err(HeadError::LineTooLong);
     }
-    let version = check_request_line(first)?;
+    let (version, unescaped) = check_request_line(first)?;
     let fields = check_fields(&mut lines, limits)?;
     if raw.len() - lines.rest.len() > limits.head_bytes_max {
         return Err(HeadError::TooLarge);
@@ -166,6 +173,7 @@ pub fn check(raw: &[u8], limits: &HeadLimits) -> Result<Checked, HeadError> {
         framing,
         upgrade,
         expects,
+        unescaped,
     })
 }
 
@@ -202,7 +210,7 @@ fn has_control(line: &[u8]) -> bool {
 }
 
 /// `method SP target SP version`, with exactly these two spaces (RFC 9112 §3).
-fn check_request_line(line: &[u8]) -> Result<Version, HeadError> {
+fn check_request_line(line: &[u8]) -> Result<(Version, bool), HeadError> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -214,7 +222,10 @@ fn check_request_line(line: &[u8]) -> Result<Version, HeadError> {
     }
     let version = parse_version(version)?;
     if is_target(method, target) {
-        Ok(version)
+        Ok((
+            version,
+            target.iter().fold(false, |any, byte| any | is_stray(*byte)),
+        ))
     } else {
         Err(HeadError::Target)
     }
@@ -241,6 +252,29 @@ fn is_target(method: &[u8], target: &[u8]) -> bool {
         None => false,
     };
     sendable && form
+}
+
+/// What no URI has and clients send all the same; nginx and HAProxy take it, and mean what it says.
+const fn is_stray(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'`')
+}
+
+/// The request at the start of `raw`, whose head is sound, with such characters percent-encoded.
+pub fn escape_target(raw: &[u8]) -> Vec<u8> {
+    let is_space = |byte: &u8| *byte == b' ';
+    let start = raw.iter().position(is_space).unwrap_or(raw.len());
+    let (method, rest) = raw.split_at(start);
+    let target = rest.iter().skip(1).position(is_space);
+    let (target, behind) = rest.split_at(target.map_or(0, |length| length + 1));
+    let mut escaped = method.to_vec();
+    for byte in target {
+        match is_stray(*byte) {
+            true => escaped.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            false => escaped.push(*byte),
+        }
+    }
+    escaped.extend_from_slice(behind);
+    escaped
 }
 
 /// `http://…` or `https://…`; the authority is judged where the host is.

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::edits::{Edits, Fields};
-use super::head::is_token;
+use super::head::{is_token, parse_length};
 use super::request_id::X_REQUEST_ID;
 use super::trust::TrustedProxies;
 
@@ -336,6 +336,15 @@ pub fn is_answer(status: StatusCode, headers: &impl Fields, switch: Switch) -> b
     known && (!switched || switch == Switch::WebSocket)
 }
 
+/// Whether a message says at most once how long it is, and in one way only (RFC 9110 §8.6).
+pub fn has_sound_length(headers: &impl Fields) -> bool {
+    let mut lengths = headers.values(&CONTENT_LENGTH);
+    let sound = lengths
+        .next()
+        .is_none_or(|length| parse_length(length).is_ok());
+    sound && lengths.next().is_none()
+}
+
 /// A `Connection` that a message cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nominated {
@@ -398,8 +407,10 @@ pub fn request_hop_by_hop(headers: &HeaderMap, switch: Switch) -> Result<Names, 
 /// guards something is ignored: the endpoint is ours to distrust, not the client's to suffer for.
 pub fn response_hop_by_hop(headers: &impl Fields, switch: Switch) -> Names {
     let mut names = always(headers, switch);
-    if headers.has(&PROXY_AUTHENTICATE) {
-        names.push(PROXY_AUTHENTICATE);
+    for name in [PROXY_AUTHENTICATE, TE] {
+        if headers.has(&name) {
+            names.push(name);
+        }
     }
     for name in nominated(headers) {
         let gone = !is_guard(&name) && name != UPGRADE && headers.has(&name);

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 
 use super::connection::Role;
 use super::exchange::{Exchange, Matched};
+use super::head::HeadError;
+use super::head_http2::check_http2;
 use super::headers::{Hop, Names, Scheme, Switch, Trust, X_FORWARDED_PROTO};
 use super::headers::{request_hop_by_hop, switch};
 use super::local::LocalService;
@@ -62,6 +64,9 @@ impl Gateway {
 
     /// What the next parser might take for something else than a header field.
     fn check_head(&self, head: Head<'_>) -> Result<(Switch, Names), Reply> {
+        if head.version == Version::HTTP_2 {
+            check_http2(head, &self.shared.head).map_err(HeadError::reply)?;
+        }
         let switch = switch(head.method, head.version, head.headers);
         let names = request_hop_by_hop(head.headers, switch)
             .map_err(|nominated| reply::bad_request(nominated.to_string()))?;

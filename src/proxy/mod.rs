@@ -13,6 +13,7 @@ mod forward;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 pub mod head;
+mod head_http2;
 pub mod headers;
 mod judge;
 mod kong;
@@ -50,7 +51,8 @@ use access_log::AccessLog;
 use edits::Fields;
 use endpoint::Answer;
 use failure::{Failure, Kind, Sent};
-use headers::Instance;
+use head::HeadLimits;
+use headers::{Instance, has_sound_length};
 use judge::Verdict;
 use request_id::RequestIds;
 use stats::Totals;
@@ -65,6 +67,8 @@ pub struct Shared {
     pub instance: Instance,
     /// The largest request body where the route sets none, in bytes.
     pub body_bytes_max: u64,
+    /// What HTTP/2 heads are held to; those of HTTP/1 have been when they come here.
+    pub head: HeadLimits,
     pub upstream: UpstreamLimits,
     /// What the process answers itself on the *gateway* dialect's port.
     pub local: Option<Arc<dyn LocalService>>,
@@ -180,6 +184,9 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         x: &mut Exchange,
     ) -> Result<()> {
+        if !has_sound_length(&response.headers) {
+            return Err(failure::error(Kind::InvalidResponse));
+        }
         let version = session.req_header().version;
         let received = self.receive(response.status, &response.headers, x);
         let (answer, edits) = received.map_err(failure::error)?;
@@ -310,7 +317,12 @@ impl Gateway {
         sent: Sent,
     ) -> Box<Error> {
         let failure = Failure::of(&error, &progress(session, x, sent));
-        error.set_retry(self.ends_attempt(failure, sent, x));
+        let again = self.ends_attempt(failure, sent, x);
+        if again {
+            // The body comes from its beginning.
+            x.outcome.received = 0;
+        }
+        error.set_retry(again);
         error
     }
 

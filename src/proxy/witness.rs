@@ -54,7 +54,7 @@ async fn look(
     let address = inet(&peer._address).ok_or(Kind::ConnectFailed)?;
     let name = ServerName::try_from(peer.sni.clone()).map_err(|_| Kind::Certificate)?;
     let stream = TcpStream::connect(address).await;
-    let stream = stream.map_err(|error| Kind::of_connect(error.kind()))?;
+    let stream = stream.map_err(|error| Kind::of_connect(&error))?;
     let connected = TlsConnector::from(config).connect(name, stream).await;
     let mut stream = connected.map_err(|error| Kind::of_handshake(&error))?;
     let chain = stream.get_ref().1.peer_certificates();

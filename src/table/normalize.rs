@@ -63,11 +63,14 @@ fn merge_segments(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A path made of pieces in normal form, without the dot segments that came of joining them.
+/// A path made of pieces in normal form, without the dot segments that came of joining them. They
+/// lead nowhere: what a rewrite puts in front stays there.
 pub(super) fn without_dot_segments(path: Vec<u8>) -> Vec<u8> {
-    let mut segments = path.split(|byte| *byte == b'/');
-    if segments.any(|segment| matches!(segment, b"." | b"..")) {
-        merge_segments(&path)
+    let dots = |segment: &&[u8]| matches!(*segment, b"." | b"..");
+    let segments = || path.split(|byte| *byte == b'/');
+    if segments().any(|segment| dots(&segment)) {
+        let kept: Vec<_> = segments().filter(|segment| !dots(segment)).collect();
+        kept.join(&b'/')
     } else {
         path
     }

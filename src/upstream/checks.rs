@@ -117,6 +117,12 @@ pub(super) struct Checks {
 }
 
 impl Checks {
+    /// Whether traffic ejects endpoints, and time brings them back.
+    pub(super) fn ejects_for_a_time(&self) -> bool {
+        let passive = self.passive.as_ref();
+        passive.is_some_and(|judge| judge.rules.ejection.is_some())
+    }
+
     pub(super) fn compile(key: &ChecksKey) -> Self {
         let ejection = key.ejection();
         Self {

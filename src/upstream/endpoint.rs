@@ -172,6 +172,11 @@ impl State {
         standing.is_healthy() || standing.is_due(self.elapsed(now))
     }
 
+    /// Whether it is healthy, or time alone makes it so again.
+    fn comes_back(&self) -> bool {
+        !self.standing().is_closed()
+    }
+
     /// Attempts in flight. `finished` is read first, so that a race can only overstate it.
     pub(super) fn in_flight(&self) -> u64 {
         let finished = self.finished.load(Ordering::Relaxed);
@@ -318,6 +323,14 @@ impl Endpoint {
         self.is_there()
             && server.is_none_or(|server| server.status().is_open())
             && self.state.is_open(now)
+    }
+
+    /// As [`Endpoint::is_open`], whether or not its wait is over.
+    pub(super) fn comes_back(&self) -> bool {
+        let server = self.server.as_ref();
+        self.is_there()
+            && server.is_none_or(|server| server.status().is_open())
+            && self.state.comes_back()
     }
 
     /// Whether heartbeats, where the pool listens to them, say that it is there.

@@ -190,9 +190,14 @@ impl Standing {
         }
     }
 
+    /// Whether only a check or an operator brings it back.
+    pub(super) fn is_closed(self) -> bool {
+        self == Self::CLOSED
+    }
+
     /// Whether an unhealthy endpoint's wait is over.
     pub(super) fn is_due(self, now: Duration) -> bool {
-        self != Self::CLOSED && Self::waiting_until(now).0 >= self.0
+        !self.is_closed() && Self::waiting_until(now).0 >= self.0
     }
 
     /// The standing while a request tries an endpoint whose wait is over: the next may try after

@@ -110,8 +110,8 @@ impl Pool {
     /// matters where endpoints wait for the end of their ejection.
     ///
     /// # Errors
-    /// [`NoEndpoint`]; an unhealthy endpoint is chosen for want of a healthy one only where the pool
-    /// listens to heartbeats.
+    /// [`NoEndpoint`]; for want of a healthy endpoint an unhealthy one is chosen only where the pool
+    /// listens to heartbeats, or where nothing but time brings it back.
     pub fn pick(&self, key: u64, tried: &Tried, now: Instant) -> Result<Pick, NoEndpoint> {
         if self.picker.is_empty() {
             return Err(self.nobody());
@@ -156,17 +156,20 @@ impl Pool {
         let view = View {
             endpoints: &self.endpoints,
             tried,
-            now: Some(now),
+            asked: Asked::Open(now),
         };
         self.picker.choose(key, &self.turn, &view)
     }
 
-    /// Everybody who has a weight, those not tried first: better an endpoint that may be gone than
-    /// none (Polaris' *recover all*).
+    /// Who has a weight, those not tried first: better an endpoint that may be gone than none. Where
+    /// heartbeats are listened to, everybody (Polaris' *recover all*); where traffic alone ejects, those
+    /// whose ejection ends by itself: a few bad answers shall not shut a pool (nginx tries them, too).
     fn choose_anyone(&self, key: u64, tried: &Tried) -> Option<usize> {
-        if !self.heartbeats {
-            return None;
-        }
+        let asked = match self.heartbeats {
+            true => Asked::Anyone,
+            false if self.checks.ejects_for_a_time() => Asked::Ejected,
+            false => return None,
+        };
         // The vain search took turns in a fixed number: by chance, or some would never have theirs.
         let turn = self.turn.load(Ordering::Relaxed) as u64;
         let turn = AtomicUsize::new(usize::try_from(hash::mix(turn)).unwrap_or_default());
@@ -174,7 +177,7 @@ impl Pool {
         let mut fields = [tried, &nobody].into_iter().map(|tried| View {
             endpoints: &self.endpoints,
             tried,
-            now: None,
+            asked,
         });
         fields.find_map(|view| self.picker.choose(key, &turn, &view))
     }
@@ -267,13 +270,26 @@ fn candidate(endpoint: &Arc<Endpoint>, algorithm: Algorithm) -> Candidate {
 struct View<'a> {
     endpoints: &'a [Arc<Endpoint>],
     tried: &'a Tried,
-    /// Without, health does not matter.
-    now: Option<Instant>,
+    asked: Asked,
+}
+
+/// Who may be chosen.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    /// Who is healthy, or whose wait is over by now.
+    Open(Instant),
+    /// Whose wait is not over, too.
+    Ejected,
+    Anyone,
 }
 
 impl Field for View<'_> {
     fn admits(&self, index: usize) -> bool {
-        let open = |one: &Arc<Endpoint>| self.now.is_none_or(|now| one.is_open(now));
+        let open = |one: &Arc<Endpoint>| match self.asked {
+            Asked::Open(now) => one.is_open(now),
+            Asked::Ejected => one.comes_back(),
+            Asked::Anyone => true,
+        };
         self.endpoints.get(index).is_some_and(open) && !self.tried.contains(index)
     }
 
@@ -283,7 +299,10 @@ impl Field for View<'_> {
     }
 
     fn latency(&self, index: usize) -> Option<f32> {
-        self.endpoints.get(index)?.state.latency(self.now?)
+        let Asked::Open(now) = self.asked else {
+            return None;
+        };
+        self.endpoints.get(index)?.state.latency(now)
     }
 }
 
@@ -512,10 +531,11 @@ mod tests {
         pick(&first, now)
             .unwrap()
             .observe(Outcome::ConnectFailed, now);
-        assert_eq!(pick(&first, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        let health = |pool: &Pool| pool.endpoints().next().unwrap().health().health;
+        assert_eq!(health(&first), Health::Unhealthy);
         let settings = Pool::build(&with(&default, "a"), members(1), &live);
         let owner = Pool::build(&with(&strict, "b"), members(1), &live);
-        assert!(pick(&settings, now).is_ok() && pick(&owner, now).is_ok());
+        assert_eq!([health(&settings), health(&owner)], [Health::Healthy; 2]);
     }
 
     #[test]
@@ -602,17 +622,50 @@ mod tests {
             passive: Some(&passive),
             ..policy()
         };
-        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let of_first = |now| {
+            let picks = std::iter::repeat_with(|| pick(&pool, now).unwrap()).take(8);
+            let first = picks.filter(|pick| pick.addr().port() == 1);
+            first.collect::<Vec<_>>()
+        };
         let mut now = Instant::now();
-        pick(&pool, now)
-            .unwrap()
-            .observe(Outcome::ConnectFailed, now);
-        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::AllUnhealthy);
+        of_first(now)[0].observe(Outcome::ConnectFailed, now);
+        assert!(of_first(now).is_empty());
         now += Duration::from_secs(1);
-        let trial = pick(&pool, now).unwrap();
-        assert_eq!(pick(&pool, now).unwrap_err(), NoEndpoint::AllUnhealthy);
-        trial.observe(Outcome::Status(204), now);
-        assert!(pick(&pool, now).is_ok());
+        let trials = of_first(now);
+        assert_eq!(trials.len(), 1);
+        trials[0].observe(Outcome::Status(204), now);
+        assert_eq!(of_first(now).len(), 4);
+    }
+
+    #[test]
+    fn where_traffic_alone_ejects_the_last_is_asked_all_the_same_unless_an_operator_took_it_out() {
+        let passive = strict();
+        let policy = Policy {
+            passive: Some(&passive),
+            ..policy()
+        };
+        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let now = Instant::now();
+        let asked = || {
+            let picks = std::iter::repeat_with(|| pick(&pool, now)).take(4);
+            picks.collect::<Result<Vec<_>, _>>()
+        };
+        for pick in asked().unwrap() {
+            pick.observe(Outcome::Broken, now);
+        }
+        assert!(
+            pool.endpoints()
+                .all(|one| one.health().health == Health::Unhealthy)
+        );
+        let ports: HashSet<u16> = asked()
+            .unwrap()
+            .iter()
+            .map(|pick| pick.addr().port())
+            .collect();
+        assert_eq!(ports, HashSet::from([1, 2]));
+        pool.endpoints().for_each(|one| one.mark(Health::Unhealthy));
+        assert_eq!(asked().unwrap_err(), NoEndpoint::AllUnhealthy);
     }
 
     #[test]

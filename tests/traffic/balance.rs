@@ -241,3 +241,18 @@ fn a_name_is_resolved_and_one_that_does_not_exist_is_503() {
     gateway.create("routes", json!({"service": "b", "paths": ["/b"]}));
     assert_eq!(gateway.get("/b").status, 503);
 }
+
+#[test]
+fn a_response_that_breaks_off_is_not_held_against_its_endpoint() {
+    let gateway = Gateway::start();
+    let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+    let origin = Origin::start(|_| Act::RawKeep(begun.to_vec()));
+    gateway.balance("a", json!({}), &[origin.address()]);
+    gateway.patch("services", "a", json!({"read_timeout_ms": 50}));
+    for _ in 0..4 {
+        let mut client = gateway.client();
+        client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert!(client.read().is_err(), "it is not whole");
+    }
+    assert_ne!(gateway.health(origin.address()), "unhealthy");
+}

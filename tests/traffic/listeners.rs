@@ -254,3 +254,27 @@ fn listeners_of_one_transaction_take_each_other_s_ports() {
     let taken = gateway.api("POST", "/api/listeners", &listener("four", one.port()));
     assert_eq!(taken.status, 409, "{}", taken.text());
 }
+
+#[test]
+fn a_request_that_comes_while_its_listener_goes_is_served() {
+    let (gateway, origin) = (Gateway::start(), Origin::echo());
+    gateway.serve("a", origin.address());
+    for _ in 0..5 {
+        let address = opened(&gateway, &listener("extra", 0));
+        let mut kept: Vec<_> = (0..10).map(|_| Client::connect(address)).collect();
+        for client in &mut kept {
+            assert_eq!(client.get("/a", "h").status, 200);
+        }
+        let going = std::thread::scope(|scope| {
+            scope.spawn(|| gateway.delete("listeners", "extra"));
+            let ask = |mut client: Client| client.request("GET", "/a", "h", &[], b"");
+            kept.into_iter().map(ask).collect::<Vec<_>>()
+        });
+        assert!(
+            going
+                .iter()
+                .all(|answer| answer.as_ref().is_ok_and(|a| a.status == 200)),
+            "{going:?}"
+        );
+    }
+}

@@ -29,6 +29,7 @@ mod http2;
 mod kong_router;
 mod kong_traffic;
 mod kong_upstreams;
+mod lane;
 mod limits;
 mod listeners;
 mod live;

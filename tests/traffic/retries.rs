@@ -142,3 +142,16 @@ fn a_large_body_that_is_gone_is_not_sent_by_half() {
         }
     }
 }
+
+#[test]
+fn a_body_that_is_sent_again_is_counted_once() {
+    let gateway = Gateway::start();
+    let bad = Origin::start(|_| Act::Close);
+    let good = Origin::start(|seen| Response::new(200, seen.body.len().to_string()).into());
+    gateway.balance("a", lenient(), &[bad.address(), good.address()]);
+    gateway.patch("routes", "a", json!({"body_bytes_max": 6000}));
+    for _ in 0..4 {
+        let answer = send(&gateway, "PUT", &[b'x'; 4000]);
+        assert_eq!((answer.status, &*answer.text()), (200, "4000"));
+    }
+}

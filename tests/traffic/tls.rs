@@ -246,3 +246,19 @@ fn a_handshake_that_does_not_end_is_closed() {
             == 0.0
     });
 }
+
+#[test]
+fn a_client_that_agrees_on_http_2_and_says_nothing_is_closed() {
+    let gateway = Gateway::with(|settings| {
+        settings.limits.keepalive_timeout = std::time::Duration::from_millis(100);
+        settings.limits.header_timeout = std::time::Duration::from_millis(100);
+    });
+    let made = names::certificate(&["a.example"]);
+    stored(&gateway, &made, &["a.example"]);
+    let config = names::client(&[&made], &["h2"]);
+    let connect = || Client::try_connect_tls(gateway.https(), config.clone(), "a.example").unwrap();
+    let (mut silent, mut half, mut other) = (connect(), connect(), connect());
+    half.send("PRI * HTTP/2").unwrap();
+    other.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert!(silent.is_closed() && half.is_closed() && other.is_closed());
+}

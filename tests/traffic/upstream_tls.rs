@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::authority::{Authority, Issued};
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, api};
-use crate::support::origin::{Origin, Response};
+use crate::support::origin::{Act, Origin, Response};
 
 const SENTENCE: &str = "An invalid response was received from the upstream server";
 
@@ -465,4 +465,15 @@ fn what_cannot_be_trusted_or_shown_is_refused_and_nothing_changes() {
         let answer = gateway.api("PATCH", "/services/a", &json!({"tls_verify_depth": depth}));
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
+}
+
+#[test]
+fn a_response_that_says_its_length_twice_is_refused_on_this_path_too() {
+    let servers = Authority::root("servers");
+    let server = servers.issue(&["localhost"]).server();
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok";
+    let origin = Origin::start_tls(server, |_| Act::Raw(head.into()));
+    let gateway = gateway();
+    serve(&gateway, "a", &origin, json!({}));
+    assert_eq!(gateway.get("/a").status, 502);
 }

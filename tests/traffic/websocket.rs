@@ -130,3 +130,14 @@ fn a_websocket_outlives_its_own_route() {
     echoes(&mut client, "still here");
     assert_eq!(gateway.get("/a").status, 404);
 }
+
+#[test]
+fn a_websocket_is_no_body_and_has_no_limit_of_one() {
+    let (gateway, origin) = (Gateway::start(), tunnels());
+    gateway.serve("a", origin.address());
+    gateway.patch("routes", "a", json!({"body_bytes_max": 10}));
+    let mut client = opened(&gateway, "/a");
+    for _ in 0..3 {
+        echoes(&mut client, "more than ten bytes");
+    }
+}

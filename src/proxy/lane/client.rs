@@ -28,6 +28,16 @@ pub(super) trait Client {
         None
     }
 
+    /// Bytes of the response that it has taken, where it is waited for.
+    fn taken(&self) -> u64 {
+        0
+    }
+
+    /// Whether the rest of a request may be left unread once the request is answered.
+    fn may_leave_rest(&self) -> bool {
+        false
+    }
+
     /// Reads of the request's body what there is, behind what `into` has. Ready with 0: no more comes.
     fn poll_body(&mut self, into: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
 

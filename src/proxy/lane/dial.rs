@@ -50,7 +50,7 @@ async fn dial(
 ) -> Result<TcpStream, Kind> {
     let mut connecting = pin!(TcpStream::connect(address));
     let stream = poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(made) => Poll::Ready(made.map_err(|error| Kind::of_connect(error.kind()))),
+        Poll::Ready(made) => Poll::Ready(made.map_err(|error| Kind::of_connect(&error))),
         Poll::Pending => alarm.poll(deadline, cx).map(|()| Err(Kind::ConnectTimeout)),
     })
     .await?;

@@ -25,6 +25,8 @@ pub(super) struct Http2 {
     body: Option<SendStream<Bytes>>,
     /// Bytes of the piece under way that have gone.
     taken: usize,
+    /// Bytes of the body that have gone.
+    total: u64,
     ended: bool,
 }
 
@@ -35,6 +37,7 @@ impl Http2 {
             stalls,
             body: None,
             taken: 0,
+            total: 0,
             ended: false,
         }
     }
@@ -62,6 +65,15 @@ impl Http2 {
 impl Client for Http2 {
     fn stalls(&self) -> Option<Stalls> {
         Some(self.stalls)
+    }
+
+    fn taken(&self) -> u64 {
+        self.total
+    }
+
+    /// The stream is reset with NO_ERROR then (RFC 9113 §8.1).
+    fn may_leave_rest(&self) -> bool {
+        true
     }
 
     fn poll_body(&mut self, into: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -114,7 +126,9 @@ impl Client for Http2 {
             return Poll::Ready(Err(ErrorKind::NotConnected.into()));
         };
         while let Some(left) = piece.get(self.taken..).filter(|left| !left.is_empty()) {
-            self.taken += ready!(Self::poll_send(body, left, last, cx))?;
+            let count = ready!(Self::poll_send(body, left, last, cx))?;
+            self.taken += count;
+            self.total += count as u64;
         }
         self.taken = 0;
         self.ended = last;

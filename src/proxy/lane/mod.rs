@@ -34,7 +34,7 @@ pub use http1::Carrier;
 use super::connection::Connection;
 use super::edits::{Edits, Fields};
 use super::exchange::Exchange;
-use super::failure::{CLIENT_CLOSED_REQUEST, Failure, Kind, Progress, Sent};
+use super::failure::{CLIENT_CLOSED_REQUEST, Failure, Kind, Progress, Retry, Sent};
 use super::headers::Switch;
 use super::judge::Verdict;
 use super::target::Head;
@@ -222,14 +222,32 @@ impl Lane {
         }
     }
 
-    /// One attempt at the endpoint chosen.
+    /// One attempt at the endpoint chosen. That it had closed an idle connection is nobody's failure:
+    /// it is asked once more, on a new one.
     async fn attempt<C: Client>(
         &self,
         visit: &mut Visit<'_, C>,
         upload: &mut Upload,
         reserve: &mut Reserve,
     ) -> Result<(), Failed> {
-        let care = visit.care();
+        let asked = self.ask(visit.care(), visit, upload, reserve).await;
+        let Err(failed) = asked else {
+            return Ok(());
+        };
+        let stale = visit.x.attempt.is_stale(failed.kind, failed.sent);
+        if stale && failure(visit, upload, failed).retry == Retry::Safe {
+            return self.ask(Care::Utmost, visit, upload, reserve).await;
+        }
+        asked
+    }
+
+    async fn ask<C: Client>(
+        &self,
+        care: Care,
+        visit: &mut Visit<'_, C>,
+        upload: &mut Upload,
+        reserve: &mut Reserve,
+    ) -> Result<(), Failed> {
         let connected = self.connect(care, &mut visit.x, &mut reserve.alarm).await;
         let (key, endpoint) = connected.map_err(Failed::before)?;
         let relay = Relay {
@@ -272,10 +290,13 @@ impl Lane {
         let judged = failure(visit, upload, failed);
         let failure = self.gateway.ends_request(|| judged, &mut visit.x);
         let mut status = failure.status();
-        visit.reception.keeps = false;
+        let reply = failure.reply();
+        let kept = reply.as_ref().map(|reply| reply.kind().afterwards());
+        visit.reception.keeps &= visit.reception.whole && kept == Some(Afterwards::Keep);
         if visit.reception.answered {
+            visit.reception.keeps = false;
             visit.client.abort();
-        } else if let Some(reply) = failure.reply() {
+        } else if let Some(reply) = reply {
             // The client is gone where this fails, and the log line says so.
             if self.reply(visit, &reply).await.is_err() {
                 status = CLIENT_CLOSED_REQUEST;
@@ -320,7 +341,7 @@ impl<C: Client> Visit<'_, C> {
     /// sent again.
     fn care(&self) -> Care {
         let idempotent = self.request.head().method.is_idempotent();
-        match idempotent && self.request.body() == Body::None && self.x.has_attempts_left() {
+        match idempotent && self.request.body() == Body::None {
             true => Care::Usual,
             false => Care::Extra,
         }

@@ -63,13 +63,14 @@ impl<C: Client> Relay<'_, '_, C> {
             Ok(down) => down,
             Err(kind) => return Poll::Ready(Err(self.blame(kind))),
         };
-        if (up, down) == (upload::Halt::Over, download::Halt::Over) {
+        let asked = up == upload::Halt::Over || self.visit.client.may_leave_rest();
+        if asked && down == download::Halt::Over {
             return Poll::Ready(Ok(()));
         }
         if down != download::Halt::Over && self.upload.is_read() && self.visit.client.is_gone(cx) {
             return Poll::Ready(Err(Kind::ClientGone));
         }
-        let moved = self.upload.moved() + download.moved();
+        let moved = self.upload.moved() + download.moved() + self.visit.client.taken();
         self.patience.poll(up, down, moved, cx).map(Err)
     }
 
