@@ -191,7 +191,7 @@ impl Writer<'_> {
             changes.extend(self.server_names(&entity, &document)?);
         }
         let shown = entity.at();
-        changes.push(Change::Put(Arc::new(entity)));
+        changes.push(Change::PutDated(Arc::new(entity)));
         Ok(Write { changes, shown })
     }
 

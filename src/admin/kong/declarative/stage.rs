@@ -298,7 +298,7 @@ impl<'a> Stage<'a> {
 
     fn place(&mut self, entity: Entity) -> Result<(), Option<Value>> {
         let at = entity.at();
-        let change = Change::Put(Arc::new(entity));
+        let change = Change::PutDated(Arc::new(entity));
         let next = self.staged.with(&[change], self.moment);
         let (next, _) = next.map_err(|refusal| Some(Failure::of_refusal(&refusal).said()))?;
         self.staged = next;
@@ -317,7 +317,7 @@ impl<'a> Stage<'a> {
             changes.extend(
                 after
                     .filter(|after| before.is_none_or(|before| !is_same(before, after)))
-                    .map(|after| Change::Put(Arc::clone(after))),
+                    .map(|after| Change::PutDated(Arc::clone(after))),
             );
         }
         Plan {
