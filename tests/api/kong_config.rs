@@ -8,12 +8,18 @@ use tower::ServiceExt;
 
 use crate::kong;
 
-struct Answer {
-    status: u16,
-    body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
 }
 
-async fn send(port: &Router, method: &str, path: &str, media: &str, body: &str) -> Answer {
+pub(crate) async fn send(
+    port: &Router,
+    method: &str,
+    path: &str,
+    media: &str,
+    body: &str,
+) -> Answer {
     let request = Request::builder().method(method).uri(path);
     let request = match media {
         "" => request,
@@ -29,7 +35,7 @@ async fn send(port: &Router, method: &str, path: &str, media: &str, body: &str) 
     }
 }
 
-async fn get(port: &Router, path: &str) -> Value {
+pub(crate) async fn get(port: &Router, path: &str) -> Value {
     let answer = send(port, "GET", path, "", "").await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     answer.body

@@ -178,7 +178,7 @@ impl Kong {
         if *method != Method::PUT {
             return Err(Failure::method_not_allowed());
         }
-        let found = view.find_child(pool, targets, "upstream", target);
+        let found = view.find_child(pool, targets, "upstream", target)?;
         let found = found.ok_or_else(Failure::not_found)?;
         if (self.mark)(found.id, address, healthy) || address.is_none() {
             Ok(answer::nothing())

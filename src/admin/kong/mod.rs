@@ -21,6 +21,7 @@ mod node;
 mod page;
 mod place;
 pub mod schema;
+mod unit;
 mod view;
 mod write;
 
@@ -115,7 +116,7 @@ async fn attend(State(kong): State<Kong>, request: Request) -> Response {
     let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     answer::stamp(response.headers_mut(), origin, took);
     if is_head {
-        *response.body_mut() = axum::body::Body::empty();
+        answer::empty(&mut response);
     }
     response
 }
@@ -335,7 +336,7 @@ impl Kong {
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let parent = family.parent_in(view)?;
-        let query = Query::read(&call.query)?;
+        let query = Query::read_untagged(&call.query)?;
         let mut found: Vec<_> = view.children(parent, family.child, family.field).collect();
         if family.child.table == "targets" {
             found.sort_by_key(|target| std::cmp::Reverse(target.created_at));
@@ -399,7 +400,7 @@ impl Kong {
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let (pool, targets) = health::upstream(view, upstream)?;
-        let query = Query::read(&call.query)?;
+        let query = Query::read_untagged(&call.query)?;
         let found = view.children(pool, targets, "upstream");
         let found = found.filter(|one| query.after().is_none_or(|after| one.id > after));
         let render = |entity: &Entity| Value::Object(view.render(targets, entity));
@@ -506,7 +507,7 @@ impl Family {
 
     fn child_in<'a>(&self, view: View<'a>, key: &str) -> Result<&'a Arc<Entity>, Failure> {
         let parent = self.parent_in(view)?;
-        let found = view.find_child(parent, self.child, self.field, key);
+        let found = view.find_child(parent, self.child, self.field, key)?;
         found.ok_or_else(Failure::not_found)
     }
 }

@@ -14,11 +14,9 @@ use super::page::{Query, write_offset};
 use super::place::Node;
 use super::schema::{Operation, Schema, Schemas, Surroundings, Violations};
 use super::view::View;
+use super::unit::Unit;
 use super::{Call, Kong};
 use crate::model::{Id, Kind, Plugin, Timestamp};
-
-/// Bytes of a mebibyte.
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 impl Node {
     pub(super) const fn methods(&self) -> &'static [&'static str] {
@@ -61,7 +59,7 @@ impl Kong {
         let all = Schemas::all();
         Ok(match node {
             Node::Root => self.root(),
-            Node::Status => self.status(),
+            Node::Status => self.status(Unit::read(&call.query)?),
             Node::Endpoints => json!({"data": endpoints()}),
             Node::Tags => self.tags(None, call)?,
             Node::Tag(tag) => self.tags(Some(tag), call)?,
@@ -115,9 +113,9 @@ impl Kong {
         })
     }
 
-    fn status(&self) -> Value {
+    fn status(&self, unit: Unit) -> Value {
         let traffic = (self.traffic)();
-        let memory = format!("{:.2} MiB", precise(traffic.resident_bytes) / MEBIBYTE);
+        let memory = unit.write(traffic.resident_bytes);
         let mut status = json!({
             "memory": {
                 "workers_lua_vms": [{"pid": std::process::id(), "http_allocated_gc": memory}],
@@ -151,14 +149,7 @@ impl Kong {
         if let Some(tag) = only {
             check_tag(tag, self)?;
         }
-        // The filter by tags means nothing here.
-        let plain: Vec<_> = call
-            .query
-            .iter()
-            .filter(|(name, _)| name != "tags")
-            .cloned()
-            .collect();
-        let query = Query::read(&plain)?;
+        let query = Query::read_of_tags(&call.query)?;
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let tagged = COLLECTIONS.iter().flat_map(|collection| {
@@ -200,12 +191,6 @@ fn is_behind((table, id, tag): &(&str, Id, &str), offset: Option<&[String]>) -> 
         }
         _ => true,
     }
-}
-
-fn precise(bytes: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let bytes = bytes as f64;
-    bytes
 }
 
 fn hostname() -> String {

@@ -74,7 +74,7 @@ impl Writer<'_> {
             input.insert("group".into(), key.into());
             let found = self
                 .view
-                .find_child(parent, family.child, family.field, key);
+                .find_child(parent, family.child, family.field, key)?;
             let key = found.map_or_else(Id::random, |found| found.id);
             return self.upsert(&key.to_string(), input);
         }
@@ -92,9 +92,7 @@ impl Writer<'_> {
         }
         let field = self.collection.endpoint_key();
         let field = field.ok_or_else(|| Failure::invalid_key(key))?;
-        let judged = self.collection.schema().judge_key(field, key, self.around);
-        judged.map_err(|why| Failure::bad_unique(field, &why))?;
-        let found = self.view.holder(self.collection, field, key);
+        let found = self.view.find(self.collection, key)?;
         input.insert(field.into(), key.into());
         if let Some(found) = found {
             input.insert("id".into(), json!(found.id));
