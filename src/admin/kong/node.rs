@@ -13,9 +13,9 @@ use super::failure::Failure;
 use super::page::{Query, write_offset};
 use super::place::Node;
 use super::schema::{Operation, Schema, Schemas, Surroundings, Violations};
-use super::view::View;
 use super::unit::Unit;
 use super::{Call, Kong};
+use super::view::View;
 use crate::model::{Id, Kind, Plugin, Timestamp};
 
 impl Node {
@@ -46,7 +46,7 @@ impl Kong {
                 self.validate(schema, call)?
             }
             (Node::Config, &Method::GET | &Method::POST) if self.database => {
-                return Err(with_a_database());
+                return Err(Failure::with_a_database());
             }
             (Node::Config, &Method::GET) => self.configuration()?,
             (_, &Method::GET) => self.describe(node, &call)?,
@@ -210,12 +210,6 @@ fn check_tag(tag: &str, kong: &Kong) -> Result<(), Failure> {
 fn unwritable_tags() -> Failure {
     let why = "does not support insert/upsert/update/delete operations";
     Violations::of_field("tags", why.to_owned()).into()
-}
-
-fn with_a_database() -> Failure {
-    Failure::bad_request(
-        "this endpoint is only available when Kong is configured to not use a database",
-    )
 }
 
 fn no_entity(table: &str) -> Failure {

@@ -84,18 +84,23 @@ impl<'a> Stage<'a> {
                 .map(|item| rank(item.collection.kind))
         });
         self.ids = vec![None; declared.items.len()];
+        self.flaws = declared.flaws.clone();
         for at in order {
             let Some(item) = declared.items.get(at) else {
                 continue;
             };
-            if let Err(what) = self.put(at, item) {
+            let put = match item.flawed {
+                true => Err(None),
+                false => self.put(at, item),
+            };
+            if let Err(what) = put {
                 self.failed.insert(at);
                 self.tell(item, what);
             }
         }
         match self.flaws.is_empty() {
             true => Ok(self.plan()),
-            false => Err(self.flaws),
+            false => Err(self.flaws.in_order()),
         }
     }
 
@@ -132,6 +137,7 @@ impl<'a> Stage<'a> {
         if let Some(slot) = self.ids.get_mut(at) {
             *slot = Some(id);
         }
+        self.check_id(item.collection, id)?;
         if !dangling.is_empty() {
             return Err(Some(dangling.into()));
         }
@@ -229,6 +235,15 @@ impl<'a> Stage<'a> {
         }
         fields.insert("id".to_owned(), json!(id));
         Ok(id)
+    }
+
+    /// Refuses the id of an entity that this dialect does not show, and so may not replace.
+    fn check_id(&self, collection: &'static Collection, id: Id) -> Result<(), Option<Value>> {
+        let holder = self.now.entity(collection.kind, id);
+        match holder.filter(|holder| !is_here(holder)) {
+            Some(_) => Err(Some(Failure::taken_id(&id.to_string()).said())),
+            None => Ok(()),
+        }
     }
 
     /// The entity that fields mean; none, but judged, where it cannot be `finished`.
