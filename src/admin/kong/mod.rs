@@ -468,7 +468,7 @@ fn patch(writer: &Writer<'_>, entity: &Arc<Entity>, input: Input) -> Result<Writ
     writer.update(entity, &stored, input)
 }
 
-/// Makes the parent that a child has none of, and has the child name it.
+/// Makes the parent that a child has none of, and has the child name it as a `PATCH` would.
 fn adopt(
     writer: &Writer<'_>,
     child: &'static Collection,
@@ -477,9 +477,22 @@ fn adopt(
     input: schema::Document,
 ) -> Result<Write, Failure> {
     let mut write = writer.insert(input)?;
+    let with_parent = writer.view.snapshot.with(&write.changes, writer.view.now);
+    let (snapshot, _) = with_parent.map_err(|refusal| Failure::of_refusal(&refusal))?;
+    let child = Writer {
+        view: View {
+            snapshot: &snapshot,
+            ..writer.view
+        },
+        collection: child,
+        ..*writer
+    };
+    let named = json!({"id": write.shown.id});
+    let named = schema::Document::from_iter([(field.to_owned(), named)]);
+    let stored = lens::document(child.collection, one);
     write
         .changes
-        .push(lens::linked(child, one, field, write.shown.id)?);
+        .extend(child.update(one, &stored, named)?.changes);
     Ok(write)
 }
 

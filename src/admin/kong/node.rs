@@ -10,12 +10,13 @@ use super::answer;
 use super::collection::{COLLECTIONS, Collection};
 use super::declarative;
 use super::failure::Failure;
+use super::lens;
 use super::page::{Query, write_offset};
 use super::place::Node;
 use super::schema::{Operation, Schema, Schemas, Surroundings, Violations};
 use super::unit::Unit;
-use super::{Call, Kong};
 use super::view::View;
+use super::{Call, Kong};
 use crate::model::{Id, Kind, Plugin, Timestamp};
 
 impl Node {
@@ -178,7 +179,11 @@ impl Kong {
     fn validate(&self, schema: &Schema, call: Call) -> Result<Value, Failure> {
         let input = call.input.document(schema, None)?;
         let around = Surroundings::new(Timestamp::now(), self.normal_path);
-        schema.complete(Operation::Insert, input, None, &around)?;
+        let mut document = schema.complete(Operation::Insert, input, None, &around)?;
+        document.remove("ttl");
+        if let Some(collection) = Collection::of_table(&schema.name) {
+            lens::judge(collection, &document)?;
+        }
         Ok(json!({"message": "schema validation successful"}))
     }
 }

@@ -38,13 +38,6 @@ impl Writer<'_> {
     pub(super) fn insert(&self, input: Document) -> Result<Write, Failure> {
         let ttl = self.ttl(&input)?;
         let document = self.complete(Operation::Insert, input, None)?;
-        let id = document
-            .get("id")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        if as_id(id).is_some_and(|id| self.view.get(self.collection, id).is_some()) {
-            return Err(Failure::taken_id(id));
-        }
         self.settle(document, None, ttl, Secret::Fresh)
     }
 
@@ -183,6 +176,9 @@ impl Writer<'_> {
         ttl: Ttl,
         secret: Secret,
     ) -> Result<Write, Failure> {
+        if before.is_none() {
+            self.check_id(&document)?;
+        }
         let entity = self.build(&mut document, before, ttl, secret)?;
         let mut changes = self.check_unique(&entity, &document)?;
         if entity.kind() == Kind::Certificate {
@@ -321,6 +317,17 @@ impl Writer<'_> {
             Err(mismatch(
                 "must match the protocols of at least one route pointing to this Plugin's service",
             ))
+        }
+    }
+
+    /// A new entity's id is nobody's, not even that of one which this dialect does not show.
+    fn check_id(&self, document: &Document) -> Result<(), Failure> {
+        let id = document.get("id").and_then(Value::as_str);
+        let id = id.unwrap_or_default();
+        let holder = as_id(id).and_then(|id| self.view.snapshot.entity(self.collection.kind, id));
+        match holder.filter(|holder| !self.view.is_over(holder)) {
+            Some(_) => Err(Failure::taken_id(id)),
+            None => Ok(()),
         }
     }
 
