@@ -12,8 +12,10 @@ pub enum Change {
     Create(Arc<Entity>),
     /// The entity must exist.
     Replace(Arc<Entity>),
-    /// Either.
+    /// Either. An entity that is replaced keeps when it was made.
     Put(Arc<Entity>),
+    /// Either. It was made when it says so itself, where it does.
+    PutDated(Arc<Entity>),
     /// The entity must exist; what it owns goes with it.
     Delete(EntityRef),
 }

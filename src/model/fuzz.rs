@@ -87,7 +87,7 @@ fn document(kind: Kind, choices: &mut Choices<'_>) -> Value {
 
 fn some_change(choices: &mut Choices<'_>) -> Change {
     let kind = choices.one(&KINDS);
-    let verb = choices.below(4);
+    let verb = choices.below(5);
     if verb == 0 {
         let id = some_id(choices);
         return Change::Delete(EntityRef { kind, id });
@@ -99,6 +99,7 @@ fn some_change(choices: &mut Choices<'_>) -> Change {
     match verb {
         1 => Change::Create(entity),
         2 => Change::Replace(entity),
+        3 => Change::PutDated(entity),
         _ => Change::Put(entity),
     }
 }
@@ -113,7 +114,10 @@ fn plainly(before: &Plain, changes: &[Change]) -> Option<Plain> {
             Change::Delete(at) => delete(&mut next, *at)?,
             Change::Create(entity) if next.contains_key(&entity.at()) => return None,
             Change::Replace(entity) if !next.contains_key(&entity.at()) => return None,
-            Change::Create(entity) | Change::Replace(entity) | Change::Put(entity) => {
+            Change::Create(entity)
+            | Change::Replace(entity)
+            | Change::Put(entity)
+            | Change::PutDated(entity) => {
                 put(&mut next, entity)?;
             }
         }

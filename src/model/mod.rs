@@ -26,6 +26,7 @@ mod route;
 mod server;
 mod service;
 mod session_policy;
+mod share;
 mod snapshot;
 
 pub use certificate::{Certificate, ServerNames, Sni};
@@ -59,4 +60,5 @@ pub use route::{
 pub use server::{Server, Standing};
 pub use service::{Namespace, Protocol, ProxyHeader, Service};
 pub use session_policy::{Role, SessionPolicy, SessionRouter};
+pub use share::HealthyShare;
 pub use snapshot::Snapshot;

@@ -366,6 +366,10 @@ pub struct Pool {
     /// The share of weight, in percent, that must be healthy; below it the pool answers 503. Default 0.
     #[serde(default)]
     pub healthy_percent_min: u8,
+    /// Whether more than `healthy_percent_min` must be healthy, and not just as much. All is always
+    /// enough. Default false.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub healthy_percent_exceeded: bool,
     /// The Host sent to endpoints when a route does not preserve the client's; default the
     /// endpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -417,6 +421,7 @@ impl Pool {
             active: None,
             passive: passive_default(),
             healthy_percent_min: 0,
+            healthy_percent_exceeded: false,
             host_header: None,
             client_certificate: None,
             use_srv_name: false,

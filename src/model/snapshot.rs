@@ -183,6 +183,7 @@ impl Snapshot {
         now: Timestamp,
         touched: &mut Vec<EntityRef>,
     ) -> Result<(), Refusal> {
+        let kept = |at: EntityRef| self.entity(at.kind, at.id).map(|old| old.created_at);
         match change {
             Change::Delete(at) => self.delete(*at, touched),
             Change::Create(entity) => {
@@ -195,18 +196,26 @@ impl Snapshot {
                         with: other.at(),
                     });
                 }
-                self.put(entity, now, touched)
+                self.put(entity, said(entity), now, touched)
             }
             Change::Replace(entity) if self.entity(entity.kind(), entity.id).is_none() => {
                 Err(Refusal::NotFound(entity.at()))
             }
-            Change::Replace(entity) | Change::Put(entity) => self.put(entity, now, touched),
+            Change::Replace(entity) | Change::Put(entity) => {
+                let made = kept(entity.at()).or_else(|| said(entity));
+                self.put(entity, made, now, touched)
+            }
+            Change::PutDated(entity) => {
+                let made = said(entity).or_else(|| kept(entity.at()));
+                self.put(entity, made, now, touched)
+            }
         }
     }
 
     fn put(
         &mut self,
         entity: &Entity,
+        made: Option<Timestamp>,
         now: Timestamp,
         touched: &mut Vec<EntityRef>,
     ) -> Result<(), Refusal> {
@@ -218,9 +227,7 @@ impl Snapshot {
         self.check_unique(entity)?;
         self.check_renamed(entity)?;
         let mut entity = entity.clone();
-        let old = self.entity(at.kind, at.id).map(|old| old.created_at);
-        let written = (entity.created_at != Timestamp::default()).then_some(entity.created_at);
-        entity.created_at = old.or(written).unwrap_or(now);
+        entity.created_at = made.unwrap_or(now);
         entity.updated_at = now;
         entity.revision = self.revision;
         self.remove(at);
@@ -398,6 +405,11 @@ impl Snapshot {
     }
 }
 
+/// When an entity was made, as far as it says so itself.
+fn said(entity: &Entity) -> Option<Timestamp> {
+    (entity.created_at != Timestamp::default()).then_some(entity.created_at)
+}
+
 fn mentions(entity: &Arc<Entity>) -> impl Iterator<Item = Mention> {
     let references = entity.spec.references().into_iter();
     references.map(|reference| Mention {
@@ -416,4 +428,42 @@ const fn last(kind: Kind) -> EntityRef {
 
 fn host_key(service: &Service) -> Box<str> {
     named_key(service.namespace.as_str(), service.host.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When a namespace says that it was made; 0: it does not.
+    fn namespace(made: u64) -> Arc<Entity> {
+        let spec = Namespace {
+            name: "a".parse().unwrap(),
+            comment: Box::default(),
+        };
+        let mut entity = Entity::new(Id::MIN, spec);
+        entity.created_at = Timestamp(made);
+        Arc::new(entity)
+    }
+
+    #[test]
+    fn what_is_replaced_keeps_its_date_unless_it_is_given_another() {
+        let (first, then) = (Timestamp(1), Timestamp(9));
+        let made = Change::Create(namespace(5));
+        let (snapshot, _) = Snapshot::empty().with(&[made], first).unwrap();
+        for (change, date) in [
+            (Change::Replace(namespace(7)), 5),
+            (Change::Put(namespace(7)), 5),
+            (Change::PutDated(namespace(7)), 7),
+            (Change::PutDated(namespace(0)), 5),
+        ] {
+            let (next, _) = snapshot.with(&[change], then).unwrap();
+            let seen = next.entity(Kind::Namespace, Id::MIN).unwrap();
+            assert_eq!(seen.created_at, Timestamp(date));
+        }
+        let (new, _) = Snapshot::empty()
+            .with(&[Change::PutDated(namespace(0))], then)
+            .unwrap();
+        let seen = new.entity(Kind::Namespace, Id::MIN).unwrap();
+        assert_eq!(seen.created_at, then);
+    }
 }

@@ -79,7 +79,7 @@ impl Gateway {
         }
         let mut edits = returned(answer, status, fields, switch, x);
         if self.shared.kong_traffic && answer != Answer::Interim {
-            kong::response(x, &mut edits);
+            kong::response(fields, x, &mut edits);
         }
         if answer != Answer::Interim {
             kong::tell(x, |name, value| edits.set(name, value));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::header::{SERVER, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::edits::Edits;
+use super::edits::{Edits, Fields};
 use super::exchange::Exchange;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
@@ -61,13 +61,17 @@ fn text(text: &str) -> HeaderValue {
     value.unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// On the way back to the client: who handled it, and how long each part took.
-pub(super) fn response(x: &Exchange, edits: &mut Edits) {
+/// On the way back to the client: who handled it, and how long each part took. The endpoint's `Server`
+/// stays, where it has one.
+pub(super) fn response(fields: &impl Fields, x: &Exchange, edits: &mut Edits) {
     let upstream = x.upstream_time().unwrap_or_default();
     let before = x.attempt.began.map(|began| began - x.started);
     edits.set(UPSTREAM_LATENCY, milliseconds(upstream));
     edits.set(PROXY_LATENCY, milliseconds(before.unwrap_or_default()));
     edits.append(VIA, ELEMENT);
+    if !fields.has(&SERVER) {
+        edits.set(SERVER, NAME);
+    }
     request(x, edits);
 }
 

@@ -368,6 +368,9 @@ impl Reply {
     }
 
     fn render_http(&self, format: Format, asker: &Asker<'_>) -> Response<Bytes> {
+        if asker.shape == Shape::Kong && self.status.is_redirection() {
+            return self.render_redirect(format);
+        }
         let page = body::Page {
             status: self.status(asker.shape),
             message: self.message(asker.shape),
@@ -380,6 +383,15 @@ impl Reply {
         if *asker.method != Method::HEAD {
             *response.body_mut() = body;
         }
+        response
+    }
+
+    /// Kong says no more than where to.
+    fn render_redirect(&self, format: Format) -> Response<Bytes> {
+        let mut response = self.start(self.status, format);
+        let headers = response.headers_mut();
+        headers.remove(CONTENT_TYPE);
+        headers.insert(CONTENT_LENGTH, 0.into());
         response
     }
 
@@ -606,9 +618,29 @@ mod tests {
         let response = redirect(443, "/x?y=1");
         assert_eq!(response.status(), 308);
         assert_eq!(response.headers()[LOCATION], "https://a.example/x?y=1");
+        assert!(!response.body().is_empty());
         let response = redirect(8443, "/");
         assert_eq!(response.headers()[LOCATION], "https://a.example:8443/");
         assert_eq!(redirect(443, "/\r\nx: y").status(), 426);
+    }
+
+    #[test]
+    fn a_redirect_in_kong_s_shape_has_no_body() {
+        let headers = HeaderMap::new();
+        let asker = asker(&Method::GET, &headers, Shape::Kong);
+        let redirect = https_required(HttpsBy::Redirect {
+            status: StatusCode::FOUND,
+            host: "a.example",
+            port: 443,
+            path_and_query: "/x",
+        });
+        let response = redirect.render(&asker);
+        assert_eq!(response.headers()[LOCATION], "https://a.example/x");
+        assert_eq!(response.headers()[CONTENT_LENGTH], "0");
+        assert!(!response.headers().contains_key(CONTENT_TYPE));
+        assert!(response.body().is_empty());
+        let upgrade = https_required(HttpsBy::Upgrade).render(&asker);
+        assert!(!upgrade.body().is_empty());
     }
 
     #[test]

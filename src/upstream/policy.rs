@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::model::{self, ActiveCheck, Algorithm, Id, Name, PassiveCheck};
+use crate::model::{self, ActiveCheck, Algorithm, HealthyShare, Id, Name, PassiveCheck};
 
 /// How a pool chooses and judges.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +19,8 @@ pub struct Policy<'a> {
     pub passive: Option<&'a PassiveCheck>,
     /// The Host of checks that name none of their own; the endpoint's where this is `None` too.
     pub check_host: Option<&'a Name>,
-    /// The share of weight, in percent, that must be healthy; below it no pick succeeds.
-    pub healthy_percent_min: u8,
+    /// The share of weight that must be healthy; below it no pick succeeds.
+    pub healthy_share: HealthyShare,
     /// Members that are missing because their names have no address.
     pub unresolved: &'a [Unresolved],
     /// Whether endpoints tell that they are there; where none is left that may be picked, all may.
@@ -36,7 +36,7 @@ impl<'a> Policy<'a> {
             active: pool.active.as_ref(),
             passive: pool.passive.as_ref(),
             check_host: pool.host_header.as_ref(),
-            healthy_percent_min: pool.healthy_percent_min,
+            healthy_share: pool.healthy_share(),
             unresolved: &[],
             heartbeats: pool.heartbeats,
         }
@@ -51,7 +51,7 @@ impl<'a> Policy<'a> {
             active: None,
             passive: None,
             check_host: None,
-            healthy_percent_min: 0,
+            healthy_share: HealthyShare::NONE,
             unresolved: &[],
             heartbeats: false,
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::model::{Algorithm, Id};
+use crate::model::{Algorithm, HealthyShare, Id};
 
 use super::checks::{Active, Checks, ChecksKey, Outcome};
 use super::endpoint::{Endpoint, EndpointKey, Endpoints};
@@ -36,7 +36,7 @@ pub struct Pool {
     checks: Arc<Checks>,
     picker: Picker,
     turn: Arc<AtomicUsize>,
-    healthy_percent_min: u8,
+    healthy_share: HealthyShare,
     unresolved: Box<[Unresolved]>,
     /// Whether endpoints are chosen by how fast they answered.
     timed: bool,
@@ -116,7 +116,7 @@ impl Pool {
         if self.picker.is_empty() {
             return Err(self.nobody());
         }
-        if self.healthy_percent_min > 0 && !self.is_healthy_enough(now) {
+        if self.healthy_share != HealthyShare::NONE && !self.is_healthy_enough(now) {
             return Err(NoEndpoint::TooFewHealthy);
         }
         let index = self
@@ -187,7 +187,7 @@ impl Pool {
         let total: u64 = self.endpoints.iter().map(weight).sum();
         let open = self.endpoints.iter().filter(|e| e.is_open(now));
         let open: u64 = open.map(weight).sum();
-        open * 100 >= total * u64::from(self.healthy_percent_min)
+        self.healthy_share.is_met(open, total)
     }
 }
 
@@ -245,7 +245,7 @@ impl<'a> Parts<'a> {
             endpoints,
             checks: self.checks,
             turn: self.live.turn(policy.owner),
-            healthy_percent_min: policy.healthy_percent_min,
+            healthy_share: policy.healthy_share,
             unresolved: policy.unresolved.into(),
             timed: policy.algorithm == Algorithm::Latency,
             heartbeats: policy.heartbeats,
@@ -705,10 +705,32 @@ mod tests {
         assert_eq!(attempt.endpoint().health().failures.status, 2);
     }
 
+    const fn at_least(percent: u8) -> HealthyShare {
+        let exceeded = false;
+        HealthyShare { percent, exceeded }
+    }
+
+    #[test]
+    fn a_third_is_more_than_33_percent() {
+        for (percent, serves) in [(33, true), (34, false)] {
+            let exceeded = true;
+            let healthy_share = HealthyShare { percent, exceeded };
+            let policy = Policy {
+                healthy_share,
+                ..policy()
+            };
+            let pool = Pool::build(&policy, members(3), &Endpoints::new());
+            let endpoints = pool.endpoints().skip(1);
+            endpoints.for_each(|one| one.mark(Health::Unhealthy));
+            let picked = pick(&pool, Instant::now());
+            assert_eq!(picked.is_ok(), serves, "{percent}");
+        }
+    }
+
     #[test]
     fn below_the_healthy_share_the_pool_answers_nobody() {
         let policy = Policy {
-            healthy_percent_min: 50,
+            healthy_share: at_least(50),
             ..policy()
         };
         let members = vec![member(1, 50), member(2, 30), member(3, 20)];

@@ -8,12 +8,18 @@ use tower::ServiceExt;
 
 use crate::kong;
 
-struct Answer {
-    status: u16,
-    body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
 }
 
-async fn send(port: &Router, method: &str, path: &str, media: &str, body: &str) -> Answer {
+pub(crate) async fn send(
+    port: &Router,
+    method: &str,
+    path: &str,
+    media: &str,
+    body: &str,
+) -> Answer {
     let request = Request::builder().method(method).uri(path);
     let request = match media {
         "" => request,
@@ -29,7 +35,7 @@ async fn send(port: &Router, method: &str, path: &str, media: &str, body: &str) 
     }
 }
 
-async fn get(port: &Router, path: &str) -> Value {
+pub(crate) async fn get(port: &Router, path: &str) -> Value {
     let answer = send(port, "GET", path, "", "").await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     answer.body
@@ -289,6 +295,7 @@ async fn with_a_database_there_is_no_document() {
     for answer in [
         load(&port, "", &document).await,
         send(&port, "GET", "/config", "", "").await,
+        send(&port, "POST", "/config", "application/yaml", "a: b").await,
     ] {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST.as_u16());
         assert_eq!(answer.body, json!({ "message": why }));
@@ -305,4 +312,77 @@ async fn a_null_beside_a_url_is_the_url_s() {
         (201, &json!("a.test"))
     );
     assert_eq!(answer.body["path"], "/x");
+}
+
+#[tokio::test]
+async fn faults_of_the_document_and_of_its_entities_are_told_together() {
+    let port = kong::without_database();
+    let document = json!({
+        "_format_version": "3.0",
+        "bogus": 1,
+        "services": [{"name": "a", "routes": {}}],
+    });
+    let answer = load(&port, "", &document).await;
+    let service = json!({"host": "required field missing", "routes": "expected an array"});
+    assert_eq!(
+        (answer.status, &answer.body["fields"]),
+        (
+            400,
+            &json!({"bogus": "unknown field", "services": [service]})
+        )
+    );
+    let answer = load(&port, "?flatten_errors=1", &document).await;
+    assert_eq!(answer.body["fields"], json!({"bogus": "unknown field"}));
+    let flat = answer.body["flattened_errors"].as_array().unwrap();
+    assert_eq!(flat.len(), 1, "{flat:?}");
+    let errors = flat[0]["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[tokio::test]
+async fn a_document_says_when_its_entities_were_made() {
+    let port = kong::without_database();
+    let mut document = json!({
+        "_format_version": "3.0",
+        "services": [{"name": "a", "host": "a.test"}],
+    });
+    assert_eq!(load(&port, "", &document).await.status, 201);
+    document["services"][0]["created_at"] = 1000.into();
+    assert_eq!(load(&port, "", &document).await.status, 201);
+    let service = get(&port, "/services/a").await;
+    assert_eq!(service["created_at"], 1000);
+    let again = load(&port, "?check_hash=1", &document).await;
+    assert_eq!(again.status, 304);
+}
+
+#[tokio::test]
+async fn a_document_does_not_take_the_id_of_what_it_does_not_show() {
+    let port = kong::without_database();
+    let id = elsewhere(&port).await;
+    let service = json!({"id": id, "name": "a", "host": "a.test"});
+    let document = json!({"_format_version": "3.0", "services": [service]});
+    let answer = load(&port, "", &document).await;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    let why = format!("primary key violation on key '{{id=\"{id}\"}}'");
+    assert_eq!(answer.body["fields"]["services"], json!([why]));
+    let there = get(&port, &format!("/api/services/{id}")).await;
+    assert_eq!(there["namespace"], "elsewhere");
+}
+
+/// Makes a service that Kong's API does not show; its id.
+pub(crate) async fn elsewhere(port: &Router) -> String {
+    let namespace = r#"{"name": "elsewhere"}"#;
+    let made = send(
+        port,
+        "POST",
+        "/api/namespaces",
+        "application/json",
+        namespace,
+    )
+    .await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let service = r#"{"namespace": "elsewhere", "name": "s", "host": "s.test"}"#;
+    let made = send(port, "POST", "/api/services", "application/json", service).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    made.body["id"].as_str().unwrap().to_owned()
 }

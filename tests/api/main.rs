@@ -11,6 +11,7 @@ mod gateway;
 mod golden;
 mod kong;
 mod kong_config;
+mod kong_corners;
 mod maxscale;
 mod maxscale_golden;
 mod maxscale_parts;

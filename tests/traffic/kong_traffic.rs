@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, Refusing};
-use crate::support::origin::{Act, Origin};
+use crate::support::origin::{Act, Origin, Response, Seen};
 
 fn kong() -> Gateway {
     Gateway::with(|settings| settings.kong.traffic = true)
@@ -28,6 +28,30 @@ fn an_endpoint_and_a_client_see_kong_s_fields() {
             answer.header(latency).unwrap().parse::<u64>().is_ok(),
             "{latency}"
         );
+    }
+}
+
+#[test]
+fn a_server_that_names_itself_is_named_and_any_other_is_kong() {
+    let naming = |seen: &Seen| match &*seen.target {
+        "/named" => Response::new(200, "").with("Server", "own").into(),
+        _ => Response::new(200, "").into(),
+    };
+    for (kong, lane, name) in [
+        (true, true, Some("kong/3.9.1")),
+        (true, false, Some("kong/3.9.1")),
+        (false, true, None),
+    ] {
+        let gateway = Gateway::with(|settings| {
+            settings.kong.traffic = kong;
+            settings.proxy.lane = lane;
+        });
+        let origin = Origin::start(naming);
+        gateway.service("s", origin.address());
+        let route = json!({"paths": ["/"], "service": {"name": "s"}});
+        assert_eq!(gateway.api("POST", "/routes", &route).status, 201);
+        assert_eq!(gateway.get("/named").header("server"), Some("own"));
+        assert_eq!(gateway.get("/").header("server"), name, "{kong} {lane}");
     }
 }
 
@@ -89,6 +113,8 @@ fn a_client_in_clear_is_sent_to_https_by_what_its_trusted_proxy_says() {
         assert_eq!(answer.status, status);
         let there = format!("https://gateway.example{path}/x?y=1");
         assert_eq!(answer.header("location"), Some(&*there));
+        assert_eq!(answer.text(), "");
+        assert_eq!(answer.header("content-length"), Some("0"));
     }
     let forwarded = |gateway: &Gateway, scheme: &str| {
         let fields = [("X-Forwarded-Proto", scheme)];

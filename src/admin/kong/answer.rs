@@ -1,9 +1,10 @@
 //! Answers as Kong gives them.
 
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, SERVER,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, SERVER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -45,6 +46,14 @@ pub(super) fn options(methods: &[&str]) -> Response {
     let allowed = HeaderValue::from_static("Content-Type");
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     response
+}
+
+/// Leaves out the body, whose length is told all the same (RFC 9110 §8.6).
+pub(super) fn empty(response: &mut Response) {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    *response.body_mut() = Body::empty();
 }
 
 /// What every answer carries. `milliseconds` is the time it took.

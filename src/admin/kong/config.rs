@@ -66,6 +66,9 @@ impl From<registry::Error> for Unloaded {
 impl Kong {
     /// `POST /config`: everything that this dialect shows is replaced, in one step.
     pub(super) async fn replace(&self, request: Request) -> Result<Response, Failure> {
+        if self.database {
+            return Err(Failure::with_a_database());
+        }
         let (head, body) = request.into_parts();
         let wish = Wish::of(head.uri.query().unwrap_or_default());
         let Ok(bytes) = to_bytes(body, DOCUMENT_BYTES_MAX).await else {
@@ -127,22 +130,32 @@ impl Kong {
         Err(Failure::without_database(verb, collection.table))
     }
 
-    /// Whether a request is for [`Kong::replace`].
+    /// Whether a request is for [`Kong::replace`]. YAML is for nothing else, database or not.
     pub(super) fn is_load(&self, request: &Request) -> bool {
         let place = || Place::of(request.uri().path());
-        !self.database && *request.method() == Method::POST && place() == Place::Node(Node::Config)
+        let posts = *request.method() == Method::POST && place() == Place::Node(Node::Config);
+        posts && (!self.database || is_yaml(&media_type(request.headers())))
     }
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let media = headers.get(CONTENT_TYPE).map(|media| media.to_str());
+    let media = media.and_then(Result::ok).unwrap_or_default();
+    media.to_ascii_lowercase()
+}
+
+fn is_yaml(media: &str) -> bool {
+    media.starts_with("application/yaml") || media.starts_with("text/yaml")
 }
 
 /// The document of a body: the body itself, or the text of its field `config`.
 async fn document(headers: &HeaderMap, bytes: Bytes) -> Result<Result<Value, Flaws>, Failure> {
-    let media = headers.get(CONTENT_TYPE).map(|media| media.to_str());
-    let media = media.and_then(Result::ok).unwrap_or_default();
-    let is = |wanted: &str| media.to_ascii_lowercase().starts_with(wanted);
+    let media = media_type(headers);
+    let is = |wanted: &str| media.starts_with(wanted);
     if bytes.is_empty() {
         return Err(Failure::no_document());
     }
-    if is("application/yaml") || is("text/yaml") {
+    if is_yaml(&media) {
         let text = std::str::from_utf8(&bytes);
         return Ok(declarative::parse(
             text.map_err(|_| Failure::no_document())?,
@@ -153,7 +166,10 @@ async fn document(headers: &HeaderMap, bytes: Bytes) -> Result<Result<Value, Fla
     } else if is("application/x-www-form-urlencoded") {
         Input::Form(body::pairs(&bytes))
     } else if is("multipart/form-data") {
-        body::multipart(media, bytes).await?
+        let written = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        body::multipart(written.unwrap_or_default(), bytes).await?
     } else {
         return Err(Failure::media_type());
     };

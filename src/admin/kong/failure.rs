@@ -99,6 +99,12 @@ impl Failure {
         Self::bad_request("expected a declarative configuration")
     }
 
+    /// The whole configuration as one document, where there is a database.
+    pub(super) fn with_a_database() -> Self {
+        let why = "this endpoint is only available when Kong is configured to not use a database";
+        Self::bad_request(why)
+    }
+
     /// A write that only a database takes.
     pub(super) fn without_database(verb: &str, table: &str) -> Self {
         let message = format!("cannot {verb} '{table}' entities when not using a database");

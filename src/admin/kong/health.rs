@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::view::View;
 use super::{Call, Kong, answer};
 use crate::admin::status::{EndpointState, Health};
-use crate::model::{Endpoint, Entity, Kind, Pool, is_service_name};
+use crate::model::{Endpoint, Entity, HealthyShare, Kind, Pool, is_service_name};
 
 /// The upstream of a URL, and the collection of its targets.
 pub(super) fn upstream<'a>(
@@ -74,9 +74,9 @@ impl Weight {
         json!({"total": total, "available": available, "unavailable": total - available})
     }
 
-    /// Whether at least so many percent are available, and something is.
-    const fn reaches(self, percent: u8) -> bool {
-        self.available > 0 && self.available * 100 >= self.total * percent as u64
+    /// Whether enough is available, and something is.
+    const fn reaches(self, share: HealthyShare) -> bool {
+        self.available > 0 && share.is_met(self.available, self.total)
     }
 }
 
@@ -178,7 +178,7 @@ impl Kong {
         if *method != Method::PUT {
             return Err(Failure::method_not_allowed());
         }
-        let found = view.find_child(pool, targets, "upstream", target);
+        let found = view.find_child(pool, targets, "upstream", target)?;
         let found = found.ok_or_else(Failure::not_found)?;
         if (self.mark)(found.id, address, healthy) || address.is_none() {
             Ok(answer::nothing())
@@ -193,7 +193,7 @@ fn balancer(pool: &Entity, seen: &[Seen<'_>]) -> Value {
     let weight = seen.iter().map(Seen::weight);
     let weight = weight.fold(Weight::default(), Weight::and);
     let spec = pool.as_kind::<Pool>();
-    let healthy = weight.reaches(spec.map_or(0, |pool| pool.healthy_percent_min));
+    let healthy = weight.reaches(spec.map_or(HealthyShare::NONE, Pool::healthy_share));
     let state = if healthy { "HEALTHY" } else { "UNHEALTHY" };
     let checked = spec.is_some_and(Pool::is_checked);
     let hosts: Vec<_> = seen.iter().map(Seen::data).collect();

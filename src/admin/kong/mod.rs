@@ -21,6 +21,7 @@ mod node;
 mod page;
 mod place;
 pub mod schema;
+mod unit;
 mod view;
 mod write;
 
@@ -115,7 +116,7 @@ async fn attend(State(kong): State<Kong>, request: Request) -> Response {
     let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     answer::stamp(response.headers_mut(), origin, took);
     if is_head {
-        *response.body_mut() = axum::body::Body::empty();
+        answer::empty(&mut response);
     }
     response
 }
@@ -335,7 +336,7 @@ impl Kong {
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let parent = family.parent_in(view)?;
-        let query = Query::read(&call.query)?;
+        let query = Query::read_untagged(&call.query)?;
         let mut found: Vec<_> = view.children(parent, family.child, family.field).collect();
         if family.child.table == "targets" {
             found.sort_by_key(|target| std::cmp::Reverse(target.created_at));
@@ -399,7 +400,7 @@ impl Kong {
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let (pool, targets) = health::upstream(view, upstream)?;
-        let query = Query::read(&call.query)?;
+        let query = Query::read_untagged(&call.query)?;
         let found = view.children(pool, targets, "upstream");
         let found = found.filter(|one| query.after().is_none_or(|after| one.id > after));
         let render = |entity: &Entity| Value::Object(view.render(targets, entity));
@@ -467,7 +468,7 @@ fn patch(writer: &Writer<'_>, entity: &Arc<Entity>, input: Input) -> Result<Writ
     writer.update(entity, &stored, input)
 }
 
-/// Makes the parent that a child has none of, and has the child name it.
+/// Makes the parent that a child has none of, and has the child name it as a `PATCH` would.
 fn adopt(
     writer: &Writer<'_>,
     child: &'static Collection,
@@ -476,9 +477,22 @@ fn adopt(
     input: schema::Document,
 ) -> Result<Write, Failure> {
     let mut write = writer.insert(input)?;
+    let with_parent = writer.view.snapshot.with(&write.changes, writer.view.now);
+    let (snapshot, _) = with_parent.map_err(|refusal| Failure::of_refusal(&refusal))?;
+    let child = Writer {
+        view: View {
+            snapshot: &snapshot,
+            ..writer.view
+        },
+        collection: child,
+        ..*writer
+    };
+    let named = json!({"id": write.shown.id});
+    let named = schema::Document::from_iter([(field.to_owned(), named)]);
+    let stored = lens::document(child.collection, one);
     write
         .changes
-        .push(lens::linked(child, one, field, write.shown.id)?);
+        .extend(child.update(one, &stored, named)?.changes);
     Ok(write)
 }
 
@@ -506,7 +520,7 @@ impl Family {
 
     fn child_in<'a>(&self, view: View<'a>, key: &str) -> Result<&'a Arc<Entity>, Failure> {
         let parent = self.parent_in(view)?;
-        let found = view.find_child(parent, self.child, self.field, key);
+        let found = view.find_child(parent, self.child, self.field, key)?;
         found.ok_or_else(Failure::not_found)
     }
 }

@@ -10,15 +10,14 @@ use super::answer;
 use super::collection::{COLLECTIONS, Collection};
 use super::declarative;
 use super::failure::Failure;
+use super::lens;
 use super::page::{Query, write_offset};
 use super::place::Node;
 use super::schema::{Operation, Schema, Schemas, Surroundings, Violations};
+use super::unit::Unit;
 use super::view::View;
 use super::{Call, Kong};
 use crate::model::{Id, Kind, Plugin, Timestamp};
-
-/// Bytes of a mebibyte.
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 impl Node {
     pub(super) const fn methods(&self) -> &'static [&'static str] {
@@ -48,7 +47,7 @@ impl Kong {
                 self.validate(schema, call)?
             }
             (Node::Config, &Method::GET | &Method::POST) if self.database => {
-                return Err(with_a_database());
+                return Err(Failure::with_a_database());
             }
             (Node::Config, &Method::GET) => self.configuration()?,
             (_, &Method::GET) => self.describe(node, &call)?,
@@ -61,7 +60,7 @@ impl Kong {
         let all = Schemas::all();
         Ok(match node {
             Node::Root => self.root(),
-            Node::Status => self.status(),
+            Node::Status => self.status(Unit::read(&call.query)?),
             Node::Endpoints => json!({"data": endpoints()}),
             Node::Tags => self.tags(None, call)?,
             Node::Tag(tag) => self.tags(Some(tag), call)?,
@@ -115,9 +114,9 @@ impl Kong {
         })
     }
 
-    fn status(&self) -> Value {
+    fn status(&self, unit: Unit) -> Value {
         let traffic = (self.traffic)();
-        let memory = format!("{:.2} MiB", precise(traffic.resident_bytes) / MEBIBYTE);
+        let memory = unit.write(traffic.resident_bytes);
         let mut status = json!({
             "memory": {
                 "workers_lua_vms": [{"pid": std::process::id(), "http_allocated_gc": memory}],
@@ -151,14 +150,7 @@ impl Kong {
         if let Some(tag) = only {
             check_tag(tag, self)?;
         }
-        // The filter by tags means nothing here.
-        let plain: Vec<_> = call
-            .query
-            .iter()
-            .filter(|(name, _)| name != "tags")
-            .cloned()
-            .collect();
-        let query = Query::read(&plain)?;
+        let query = Query::read_of_tags(&call.query)?;
         let snapshot = self.registry.snapshot();
         let view = View::new(&snapshot);
         let tagged = COLLECTIONS.iter().flat_map(|collection| {
@@ -187,7 +179,11 @@ impl Kong {
     fn validate(&self, schema: &Schema, call: Call) -> Result<Value, Failure> {
         let input = call.input.document(schema, None)?;
         let around = Surroundings::new(Timestamp::now(), self.normal_path);
-        schema.complete(Operation::Insert, input, None, &around)?;
+        let mut document = schema.complete(Operation::Insert, input, None, &around)?;
+        document.remove("ttl");
+        if let Some(collection) = Collection::of_table(&schema.name) {
+            lens::judge(collection, &document)?;
+        }
         Ok(json!({"message": "schema validation successful"}))
     }
 }
@@ -200,12 +196,6 @@ fn is_behind((table, id, tag): &(&str, Id, &str), offset: Option<&[String]>) -> 
         }
         _ => true,
     }
-}
-
-fn precise(bytes: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let bytes = bytes as f64;
-    bytes
 }
 
 fn hostname() -> String {
@@ -225,12 +215,6 @@ fn check_tag(tag: &str, kong: &Kong) -> Result<(), Failure> {
 fn unwritable_tags() -> Failure {
     let why = "does not support insert/upsert/update/delete operations";
     Violations::of_field("tags", why.to_owned()).into()
-}
-
-fn with_a_database() -> Failure {
-    Failure::bad_request(
-        "this endpoint is only available when Kong is configured to not use a database",
-    )
 }
 
 fn no_entity(table: &str) -> Failure {

@@ -14,6 +14,8 @@ use crate::model::{Entity, Id};
 const SIZE: usize = 100;
 const SIZE_MAX: usize = 1000;
 const TAGS_MAX: usize = 5;
+/// What is wrong with an offset that reads as one and leads nowhere.
+const NO_PLACE: &str = "bad value";
 
 /// What a list's query asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,10 +38,40 @@ impl Query {
     /// # Errors
     /// A size, an offset or a filter that is none.
     pub(super) fn read(query: &[(String, String)]) -> Result<Self, Failure> {
-        let value = |name: &str| {
-            let named = query.iter().find(|(one, _)| one == name);
-            named.map(|(_, value)| value.as_str())
-        };
+        let read = Self::of(query)?;
+        let is_place = read.offset.is_none() || read.after().is_some();
+        read.judged(query, is_place)
+    }
+
+    /// As [`Query::read`], of a list that takes no notice of tags.
+    ///
+    /// # Errors
+    /// A size or an offset that is none.
+    pub(super) fn read_untagged(query: &[(String, String)]) -> Result<Self, Failure> {
+        Self::read(&without_tags(query))
+    }
+
+    /// The query of a list of tags: each has a table, an id and a name.
+    ///
+    /// # Errors
+    /// As [`Query::read_untagged`].
+    pub(super) fn read_of_tags(query: &[(String, String)]) -> Result<Self, Failure> {
+        let read = Self::of(&without_tags(query))?;
+        let is_place = read.offset.as_ref().is_none_or(|place| place.len() == 3);
+        read.judged(query, is_place)
+    }
+
+    /// The query, where its offset is a place in the list.
+    fn judged(self, query: &[(String, String)], is_place: bool) -> Result<Self, Failure> {
+        let offset = value_of(query, "offset").unwrap_or_default();
+        match is_place {
+            true => Ok(self),
+            false => Err(Failure::bad_offset(offset, NO_PLACE)),
+        }
+    }
+
+    fn of(query: &[(String, String)]) -> Result<Self, Failure> {
+        let value = |name: &str| value_of(query, name);
         Ok(Self {
             size: value("size").map(read_size).transpose()?,
             offset: value("offset").map(read_offset).transpose()?,
@@ -48,7 +80,10 @@ impl Query {
     }
 
     pub(super) fn after(&self) -> Option<Id> {
-        self.offset.as_ref()?.first()?.parse().ok()
+        match self.offset.as_deref()? {
+            [id] => id.parse().ok(),
+            _ => None,
+        }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -98,6 +133,16 @@ impl Query {
     }
 }
 
+fn value_of<'q>(query: &'q [(String, String)], name: &str) -> Option<&'q str> {
+    let named = query.iter().find(|(one, _)| one == name);
+    named.map(|(_, value)| value.as_str())
+}
+
+fn without_tags(query: &[(String, String)]) -> Vec<(String, String)> {
+    let others = query.iter().filter(|(name, _)| name != "tags");
+    others.cloned().collect()
+}
+
 fn read_size(text: &str) -> Result<usize, Failure> {
     let number: f64 = text
         .parse()
@@ -118,7 +163,7 @@ fn read_offset(text: &str) -> Result<Vec<String>, Failure> {
     let bytes = STANDARD
         .decode(text)
         .map_err(|_| Failure::bad_offset(text, "bad base64 encoding"))?;
-    serde_json::from_slice(&bytes).map_err(|_| Failure::bad_offset(text, "bad value"))
+    serde_json::from_slice(&bytes).map_err(|_| Failure::bad_offset(text, NO_PLACE))
 }
 
 impl Tags {
@@ -179,6 +224,21 @@ mod tests {
         let query = read("offset", &write_offset(&[id.to_string()])).unwrap();
         assert_eq!(query.after(), Some(id));
         assert!(read("offset", "x").is_err() && read("offset", "|potato|").is_err());
+    }
+
+    #[test]
+    fn an_offset_is_a_place_in_its_own_list() {
+        let id = Id::random().to_string();
+        let place = [id.clone(), id.clone(), id];
+        let of_tags = |offset: &str| {
+            let query = [("offset".to_owned(), offset.to_owned())];
+            Query::read_of_tags(&query).is_ok()
+        };
+        let whole = write_offset(&place);
+        assert!(of_tags(&whole) && read("offset", &whole).is_err());
+        for wrong in ["W10=", "WyJ4Il0="] {
+            assert!(read("offset", wrong).is_err() && !of_tags(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reading the registry as Kong shows it: the namespace `default`, without keys that have ended.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::collection::Collection;
 use super::failure::Failure;
 use super::lens;
-use super::schema::Document;
+use super::schema::{Document, Surroundings};
 use crate::model::{Acl, Endpoint, Entity, Id, KeyAuth, Kind, Kinded, NamespaceRef};
 use crate::model::{Snapshot, Sni, Timestamp, unique};
 
@@ -100,10 +101,27 @@ impl<'a> View<'a> {
                 .map(Some)
                 .ok_or_else(|| Failure::not_found_as("SNI not found"));
         }
-        match collection.endpoint_key() {
-            Some(field) => Ok(self.holder(collection, field, key)),
-            None => Err(Failure::invalid_key(key)),
-        }
+        let field = collection.endpoint_key();
+        let field = field.ok_or_else(|| Failure::invalid_key(key))?;
+        self.find_by(collection, field, key)
+    }
+
+    fn find_by(
+        self,
+        collection: &'static Collection,
+        field: &'static str,
+        key: &str,
+    ) -> Result<Option<&'a Arc<Entity>>, Failure> {
+        // Only the time matters: nothing that a URL names is made, switched on, or a path.
+        let around = Surroundings {
+            now: self.now,
+            id: Id::MIN,
+            is_enabled: &|_| true,
+            normal_path: |path| Cow::Borrowed(path),
+        };
+        let judged = collection.schema().judge_key(field, key, &around);
+        judged.map_err(|why| Failure::bad_unique(field, &why))?;
+        Ok(self.holder(collection, field, key))
     }
 
     fn certificate_for(self, name: &str) -> Option<&'a Arc<Entity>> {
@@ -113,13 +131,16 @@ impl<'a> View<'a> {
     }
 
     /// The entity below `parent` that a URL names.
+    ///
+    /// # Errors
+    /// A key that no entity of the collection could have.
     pub(super) fn find_child(
         self,
         parent: &'a Entity,
         child: &'static Collection,
         field: &'static str,
         key: &str,
-    ) -> Option<&'a Arc<Entity>> {
+    ) -> Result<Option<&'a Arc<Entity>>, Failure> {
         let found = match (as_id(key), child.kind) {
             (Some(id), _) => self.get(child, id),
             (None, Kind::Endpoint) => self.target(parent, child, key),
@@ -127,9 +148,12 @@ impl<'a> View<'a> {
                 let mut groups = self.children(parent, child, field);
                 groups.find(|one| Acl::of(&one.spec).is_some_and(|acl| *acl.group == *key))
             }
-            (None, _) => self.holder(child, child.endpoint_key()?, key),
+            (None, _) => match child.endpoint_key() {
+                Some(field) => self.find_by(child, field, key)?,
+                None => None,
+            },
         };
-        found.filter(|entity| belongs(entity, field, parent))
+        Ok(found.filter(|entity| belongs(entity, field, parent)))
     }
 
     fn target(

@@ -38,13 +38,6 @@ impl Writer<'_> {
     pub(super) fn insert(&self, input: Document) -> Result<Write, Failure> {
         let ttl = self.ttl(&input)?;
         let document = self.complete(Operation::Insert, input, None)?;
-        let id = document
-            .get("id")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        if as_id(id).is_some_and(|id| self.view.get(self.collection, id).is_some()) {
-            return Err(Failure::taken_id(id));
-        }
         self.settle(document, None, ttl, Secret::Fresh)
     }
 
@@ -74,7 +67,7 @@ impl Writer<'_> {
             input.insert("group".into(), key.into());
             let found = self
                 .view
-                .find_child(parent, family.child, family.field, key);
+                .find_child(parent, family.child, family.field, key)?;
             let key = found.map_or_else(Id::random, |found| found.id);
             return self.upsert(&key.to_string(), input);
         }
@@ -92,9 +85,7 @@ impl Writer<'_> {
         }
         let field = self.collection.endpoint_key();
         let field = field.ok_or_else(|| Failure::invalid_key(key))?;
-        let judged = self.collection.schema().judge_key(field, key, self.around);
-        judged.map_err(|why| Failure::bad_unique(field, &why))?;
-        let found = self.view.holder(self.collection, field, key);
+        let found = self.view.find(self.collection, key)?;
         input.insert(field.into(), key.into());
         if let Some(found) = found {
             input.insert("id".into(), json!(found.id));
@@ -185,13 +176,16 @@ impl Writer<'_> {
         ttl: Ttl,
         secret: Secret,
     ) -> Result<Write, Failure> {
+        if before.is_none() {
+            self.check_id(&document)?;
+        }
         let entity = self.build(&mut document, before, ttl, secret)?;
         let mut changes = self.check_unique(&entity, &document)?;
         if entity.kind() == Kind::Certificate {
             changes.extend(self.server_names(&entity, &document)?);
         }
         let shown = entity.at();
-        changes.push(Change::Put(Arc::new(entity)));
+        changes.push(Change::PutDated(Arc::new(entity)));
         Ok(Write { changes, shown })
     }
 
@@ -323,6 +317,17 @@ impl Writer<'_> {
             Err(mismatch(
                 "must match the protocols of at least one route pointing to this Plugin's service",
             ))
+        }
+    }
+
+    /// A new entity's id is nobody's, not even that of one which this dialect does not show.
+    fn check_id(&self, document: &Document) -> Result<(), Failure> {
+        let id = document.get("id").and_then(Value::as_str);
+        let id = id.unwrap_or_default();
+        let holder = as_id(id).and_then(|id| self.view.snapshot.entity(self.collection.kind, id));
+        match holder.filter(|holder| !self.view.is_over(holder)) {
+            Some(_) => Err(Failure::taken_id(id)),
+            None => Ok(()),
         }
     }
 

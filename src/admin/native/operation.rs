@@ -172,7 +172,10 @@ impl<'a> View<'a> {
 
     fn record(&mut self, planned: &Planned) {
         let entity = match &planned.change {
-            Change::Create(entity) | Change::Replace(entity) | Change::Put(entity) => Some(entity),
+            Change::Create(entity)
+            | Change::Replace(entity)
+            | Change::Put(entity)
+            | Change::PutDated(entity) => Some(entity),
             Change::Delete(_) => None,
         };
         if let Some(key) = entity.and_then(|entity| key_of(entity)) {

@@ -196,6 +196,28 @@ fn more_than_the_threshold_must_be_healthy() {
 }
 
 #[test]
+fn a_share_between_two_whole_percentages_is_more_than_the_lower() {
+    let mut checks = story();
+    checks["healthchecks"]["active"] = json!({});
+    checks["healthchecks"]["threshold"] = json!(33);
+    let site = Site::of(checks);
+    for origin in &site.origins[1..] {
+        site.mark(&origin.address().to_string(), "unhealthy");
+    }
+    assert_eq!(site.ask("/a", &[]).status, 200, "33.3 percent");
+    assert_eq!(site.balancer()["health"], "HEALTHY");
+    site.change(json!({"healthchecks": {"threshold": 34}}));
+    assert_eq!(site.ask("/a", &[]).status, 503);
+    assert_eq!(site.balancer()["health"], "UNHEALTHY");
+    site.change(json!({"healthchecks": {"threshold": 100}}));
+    assert_eq!(site.ask("/a", &[]).status, 503);
+    for origin in &site.origins {
+        site.mark(&origin.address().to_string(), "healthy");
+    }
+    assert_eq!(site.ask("/a", &[]).status, 200, "all is always enough");
+}
+
+#[test]
 fn without_checks_health_is_off_and_a_name_without_address_is_an_error() {
     let site = Site::of(json!({}));
     let address = site.origins[0].address();

@@ -42,6 +42,14 @@ impl Flaws {
         self.entities.push(flaw);
     }
 
+    /// In the order of the document, everything about one entity together.
+    pub(super) fn in_order(mut self) -> Self {
+        self.entities.sort_by(|a, b| a.spot.cmp(&b.spot));
+        self.entities
+            .dedup_by(|next, first| next.spot == first.spot && first.takes(&next.what));
+        self
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.document.is_empty() && self.entities.is_empty()
     }
@@ -88,6 +96,17 @@ impl Flaws {
 }
 
 impl Flaw {
+    /// Takes in what else is wrong with the fields of the same entity.
+    fn takes(&mut self, what: &Value) -> bool {
+        match (&mut self.what, what) {
+            (Value::Object(there), Value::Object(more)) => {
+                there.extend(more.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// What is said, by field; none for the entity as a whole.
     fn said(&self) -> Vec<(Option<String>, String)> {
         let mut said = Vec::new();

@@ -25,12 +25,16 @@ pub(super) struct Item {
     pub(super) spot: Spot,
     /// The entity it stands below, by its position in the list, and the field that names it.
     pub(super) parent: Option<(usize, &'static str)>,
+    /// Whether its flaw is told already, so that it need not be judged.
+    pub(super) flawed: bool,
 }
 
 /// The entities of a document, each behind the one that it stands below.
 #[derive(Debug)]
 pub struct Declared {
     pub(super) items: Vec<Item>,
+    /// What is wrong with the document already: told with what is wrong with its entities.
+    pub(super) flaws: Flaws,
     transform: bool,
 }
 
@@ -73,10 +77,11 @@ fn yaml(text: &str) -> Result<Value, String> {
     })
 }
 
-/// Takes a document apart. Names and numbers are not judged yet.
+/// Takes a document apart. Entities are not judged yet; a version that is none, fields that no document
+/// has and lists that are none stand in [`Declared`].
 ///
 /// # Errors
-/// A version that is none, fields that no document has, lists that are none.
+/// What is no object.
 pub fn read(document: Value) -> Result<Declared, Flaws> {
     let Value::Object(mut document) = document else {
         return Err(Flaws::of_whole(
@@ -98,13 +103,11 @@ pub fn read(document: Value) -> Result<Declared, Flaws> {
     for (field, _) in document {
         reader.flaws.put(&field, "unknown field");
     }
-    match reader.flaws.is_empty() {
-        true => Ok(Declared {
-            items: reader.items,
-            transform,
-        }),
-        false => Err(reader.flaws),
-    }
+    Ok(Declared {
+        items: reader.items,
+        flaws: reader.flaws,
+        transform,
+    })
 }
 
 #[derive(Default)]
@@ -221,13 +224,14 @@ impl Reader {
         if self.old_paths && collection.table == "routes" {
             migrate_paths(&mut fields);
         }
-        self.share(collection, &mut fields, spot);
+        let shares = self.share(collection, &mut fields, spot);
         let at = self.items.len();
         self.items.push(Item {
             collection,
             fields,
             spot: spot.clone(),
             parent,
+            flawed: !shares,
         });
         for (child, list) in below {
             let field = child.mention_of(collection);
@@ -235,26 +239,34 @@ impl Reader {
         }
     }
 
-    /// decK's `_config`: the plugin's own configuration goes before the one it shares.
-    fn share(&mut self, collection: &'static Collection, fields: &mut Document, spot: &Spot) {
+    /// decK's `_config`: the plugin's own configuration goes before the one it shares. False where there
+    /// is none to share.
+    fn share(
+        &mut self,
+        collection: &'static Collection,
+        fields: &mut Document,
+        spot: &Spot,
+    ) -> bool {
         let Some(name) = fields.remove("_config").filter(|name| !name.is_null()) else {
-            return;
+            return true;
         };
         let shared = name.as_str().and_then(|name| self.shared.get(name));
         let Some(Value::Object(mut config)) = shared.cloned() else {
             let why = format!("no configuration {name} in '_plugin_configs'");
             let what = Document::from_iter([("_config".to_owned(), why.into())]);
-            return self.flaws.push(Flaw {
+            self.flaws.push(Flaw {
                 spot: spot.clone(),
                 collection,
                 entity: fields.clone(),
                 what: what.into(),
             });
+            return false;
         };
         let own = fields.remove("config");
         let own = own.as_ref().and_then(Value::as_object).cloned();
         config.extend(own.unwrap_or_default());
         fields.insert("config".to_owned(), config.into());
+        true
     }
 }
 
@@ -288,7 +300,8 @@ mod tests {
     fn what_is_no_document_is_told_at_once() {
         let wrong = |text: &str| {
             let read = parse(text).and_then(read);
-            read.unwrap_err().fields()
+            read.map_or_else(|flaws| flaws, |declared| declared.flaws)
+                .fields()
         };
         let no_object = "failed parsing declarative configuration: expected an object";
         assert_eq!(wrong("[]"), json!({ "error": no_object }));
@@ -314,6 +327,7 @@ mod tests {
         let declared = read(parse(text).unwrap()).unwrap();
         let config = &declared.items[0].fields["config"];
         assert_eq!(*config, json!({"minute": 1, "hour": 3}));
-        assert!(read(parse(&text.replace("_config: x", "_config: y")).unwrap()).is_err());
+        let declared = read(parse(&text.replace("_config: x", "_config: y")).unwrap());
+        assert!(!declared.unwrap().flaws.is_empty());
     }
 }

@@ -84,18 +84,23 @@ impl<'a> Stage<'a> {
                 .map(|item| rank(item.collection.kind))
         });
         self.ids = vec![None; declared.items.len()];
+        self.flaws = declared.flaws.clone();
         for at in order {
             let Some(item) = declared.items.get(at) else {
                 continue;
             };
-            if let Err(what) = self.put(at, item) {
+            let put = match item.flawed {
+                true => Err(None),
+                false => self.put(at, item),
+            };
+            if let Err(what) = put {
                 self.failed.insert(at);
                 self.tell(item, what);
             }
         }
         match self.flaws.is_empty() {
             true => Ok(self.plan()),
-            false => Err(self.flaws),
+            false => Err(self.flaws.in_order()),
         }
     }
 
@@ -132,6 +137,7 @@ impl<'a> Stage<'a> {
         if let Some(slot) = self.ids.get_mut(at) {
             *slot = Some(id);
         }
+        self.check_id(item.collection, id)?;
         if !dangling.is_empty() {
             return Err(Some(dangling.into()));
         }
@@ -231,6 +237,15 @@ impl<'a> Stage<'a> {
         Ok(id)
     }
 
+    /// Refuses the id of an entity that this dialect does not show, and so may not replace.
+    fn check_id(&self, collection: &'static Collection, id: Id) -> Result<(), Option<Value>> {
+        let holder = self.now.entity(collection.kind, id);
+        match holder.filter(|holder| !is_here(holder)) {
+            Some(_) => Err(Some(Failure::taken_id(&id.to_string()).said())),
+            None => Ok(()),
+        }
+    }
+
     /// The entity that fields mean; none, but judged, where it cannot be `finished`.
     fn build(
         &self,
@@ -298,7 +313,7 @@ impl<'a> Stage<'a> {
 
     fn place(&mut self, entity: Entity) -> Result<(), Option<Value>> {
         let at = entity.at();
-        let change = Change::Put(Arc::new(entity));
+        let change = Change::PutDated(Arc::new(entity));
         let next = self.staged.with(&[change], self.moment);
         let (next, _) = next.map_err(|refusal| Some(Failure::of_refusal(&refusal).said()))?;
         self.staged = next;
@@ -317,7 +332,7 @@ impl<'a> Stage<'a> {
             changes.extend(
                 after
                     .filter(|after| before.is_none_or(|before| !is_same(before, after)))
-                    .map(|after| Change::Put(Arc::clone(after))),
+                    .map(|after| Change::PutDated(Arc::clone(after))),
             );
         }
         Plan {

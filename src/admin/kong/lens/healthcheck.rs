@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Document, Fields};
-use crate::model::{ActiveCheck, CheckHeaders, CheckProtocol, Invalid, Name, PassiveCheck, Pool};
-use crate::model::{Statuses, Thresholds};
+use crate::model::{ActiveCheck, CheckHeaders, CheckProtocol, HealthyShare, Invalid, Name};
+use crate::model::{PassiveCheck, Pool, Statuses, Thresholds};
 
 /// Kong's default lists of statuses.
 const ACTIVE_HEALTHY: [u16; 2] = [200, 302];
@@ -22,8 +22,16 @@ pub(super) fn document(pool: &Pool) -> Value {
     json!({
         "active": active(pool.active.as_ref()),
         "passive": passive(pool.passive.as_ref()),
-        "threshold": pool.healthy_percent_min.saturating_sub(1),
+        "threshold": threshold(pool.healthy_share()),
     })
+}
+
+/// Kong wants more than its threshold to be healthy.
+const fn threshold(share: HealthyShare) -> u8 {
+    match share.exceeded {
+        true => share.percent,
+        false => share.percent.saturating_sub(1),
+    }
 }
 
 const fn word(protocol: CheckProtocol) -> &'static str {
@@ -121,19 +129,19 @@ pub(super) fn put(record: &Document, pool: &mut Pool) -> Result<(), Invalid> {
     pool.active = read_active(active, &empty, pool.active.as_ref())?;
     pool.passive = read_passive(passive, &empty, pool.passive.as_ref())?;
     let threshold = record.get("threshold").and_then(Value::as_f64);
-    pool.healthy_percent_min = whole_percent(threshold.unwrap_or(0.0));
+    let share = healthy_share(threshold.unwrap_or(0.0));
+    pool.healthy_percent_min = share.percent;
+    pool.healthy_percent_exceeded = share.exceeded;
     Ok(())
 }
 
-/// Kong wants more than its threshold to be healthy, the model at least its own: the smallest whole
-/// percentage that is more. 0 asks for nothing, and all is always enough.
-fn whole_percent(threshold: f64) -> u8 {
-    if threshold <= 0.0 {
-        return 0;
-    }
-    (1..=100)
-        .find(|whole| f64::from(*whole) > threshold)
-        .unwrap_or(100)
+/// More than a whole threshold, and at least the next whole percentage of any other. 0 asks for
+/// nothing, since where nothing is healthy nobody is served anyway.
+fn healthy_share(threshold: f64) -> HealthyShare {
+    let reaches = |percent: &u8| f64::from(*percent) >= threshold;
+    let percent = (0..=100).find(reaches).unwrap_or(100);
+    let exceeded = percent > 0 && f64::from(percent) <= threshold;
+    HealthyShare { percent, exceeded }
 }
 
 fn read_active(
@@ -221,4 +229,23 @@ fn statuses(record: &Document) -> Result<Statuses, Invalid> {
 fn time(record: &Document, field: &str) -> Duration {
     let seconds = record.get(field).and_then(Value::as_f64).unwrap_or(0.0);
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_reads_back_and_is_to_be_exceeded() {
+        for (given, percent, exceeded, shown) in [
+            (0.0, 0, false, 0),
+            (33.0, 33, true, 33),
+            (33.5, 34, false, 33),
+            (100.0, 100, true, 100),
+        ] {
+            let share = healthy_share(given);
+            assert_eq!((share.percent, share.exceeded), (percent, exceeded));
+            assert_eq!(threshold(share), shown);
+        }
+    }
 }

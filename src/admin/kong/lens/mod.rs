@@ -16,11 +16,10 @@ mod upstream;
 use serde_json::{Map, Value, json};
 
 use super::collection::Collection;
-use super::schema::{Document, Shape, Violations};
-use std::sync::Arc;
+use super::schema::{Document, Field, Shape, Violations};
 use std::time::Duration;
 
-use crate::model::{Change, Entity, Id, Invalid, Kind, Spec, Tag, Timestamp};
+use crate::model::{Entity, Id, Invalid, Kind, Spec, Tag, Timestamp};
 
 /// The name under which entities keep what only this dialect knows.
 const DIALECT: &str = "kong";
@@ -133,6 +132,21 @@ pub(super) fn entity(
     Ok(entity)
 }
 
+/// Whether the model takes what a complete document means. Not judged where the document must mention
+/// another entity, which may not be there yet.
+///
+/// # Errors
+/// What the model does not take.
+pub(super) fn judge(collection: &Collection, document: &Document) -> Result<(), Violations> {
+    let fields = &collection.schema().record.fields;
+    let must = |field: &Field| field.required && matches!(field.shape, Shape::Foreign(_));
+    if fields.iter().any(must) {
+        return Ok(());
+    }
+    let entity = entity(collection, document, None)?;
+    entity.spec.check().map_err(violation)
+}
+
 fn violation(invalid: Invalid) -> Violations {
     Violations::of_field(invalid.field, invalid.why)
 }
@@ -145,7 +159,9 @@ fn id_of(document: &Document) -> Id {
 fn tags(document: &Document) -> Result<Box<[Tag]>, Invalid> {
     let tags = document.get("tags").and_then(Value::as_array);
     let tags = tags.into_iter().flatten().filter_map(Value::as_str);
-    tags.map(|tag| tag.to_owned().try_into()).collect()
+    let tags = tags.map(|tag| tag.to_owned().try_into());
+    let tags: Result<_, Invalid> = tags.collect();
+    tags.map_err(|invalid| Invalid::new("tags", invalid.why))
 }
 
 /// When it was made: as the client says, to the second, or to the millisecond where it says those.
@@ -251,19 +267,3 @@ pub(super) fn target_text(endpoint: &crate::model::Endpoint) -> String {
 }
 
 pub(super) use plain::expiry;
-
-/// The change that has an entity name another one in `field`.
-///
-/// # Errors
-/// What the model does not take.
-pub(super) fn linked(
-    collection: &Collection,
-    entity: &Entity,
-    field: &str,
-    to: Id,
-) -> Result<Change, Violations> {
-    let mut named = document(collection, entity);
-    named.insert(field.to_owned(), mention(Some(to)));
-    let linked = super::lens::entity(collection, &named, Some(entity))?;
-    Ok(Change::Replace(Arc::new(linked)))
-}

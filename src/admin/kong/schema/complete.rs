@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::check::Checked;
 use super::field::{Field, Record, Shape};
-use super::judge::seconds;
+use super::judge::{REQUIRED, seconds};
 use super::violation::Violations;
 use super::{Document, Operation, PLUGINS, Schema, Surroundings, pem, random, route};
 
@@ -121,7 +121,7 @@ impl Schema {
                 "updated_at" => Some(field.moment(around)),
                 "created_at" if is_new && missing => Some(field.moment(around)),
                 "id" if is_new && missing => Some(around.id.to_string().into()),
-                other if is_new && !document.contains_key(other) => field.chance(around),
+                _ if is_new && missing => field.chance(around),
                 _ => None,
             };
             if let Some(value) = value {
@@ -148,6 +148,11 @@ impl Schema {
 impl Field {
     fn moment(&self, around: &Surroundings<'_>) -> Value {
         seconds(around.now.0, matches!(self.shape, Shape::Integer))
+    }
+
+    /// Whether this is what others name the entity by, or know it by: there is always one.
+    const fn is_key(&self) -> bool {
+        self.auto && matches!(self.shape, Shape::Text)
     }
 
     /// What stands where a client leaves an automatic field out.
@@ -211,7 +216,7 @@ impl Record {
     /// Automatic fields of a plugin's configuration.
     fn fill_record(&self, fields: &mut Map<String, Value>, around: &Surroundings<'_>) {
         for field in self.fields.iter().filter(|field| field.auto) {
-            if !fields.contains_key(&*field.name) {
+            if fields.get(&*field.name).is_none_or(Value::is_null) {
                 fields.extend(
                     field
                         .chance(around)
@@ -231,9 +236,12 @@ impl Record {
             if missing {
                 *value = field.absent().unwrap_or_default();
             }
-            if judged.covers(field, missing)
-                && let Err(fault) = field.judge(value, judged.around)
-            {
+            if !judged.covers(field, missing) {
+                continue;
+            }
+            if judged.operation == Operation::Update && field.is_key() && value.is_null() {
+                wrong.put(&*field.name, REQUIRED);
+            } else if let Err(fault) = field.judge(value, judged.around) {
                 wrong.put(&*field.name, fault);
             }
         }

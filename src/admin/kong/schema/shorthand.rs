@@ -73,20 +73,13 @@ impl Shorthand {
                 document.insert(name.to_owned(), value);
             }
             Meaning::HashOn => {
-                let hashes = !matches!(value.as_str(), None | Some("none"));
-                let algorithm = if hashes {
-                    "consistent-hashing"
+                if matches!(value.as_str(), None | Some("none")) {
+                    let algorithm = document.entry("algorithm");
+                    algorithm.or_insert_with(|| "round-robin".into());
+                    value = "none".into();
                 } else {
-                    "round-robin"
-                };
-                document
-                    .entry("algorithm")
-                    .or_insert_with(|| algorithm.into());
-                let value = if value.is_null() {
-                    "none".into()
-                } else {
-                    value
-                };
+                    document.insert("algorithm".to_owned(), "consistent-hashing".into());
+                }
                 document.insert(name.to_owned(), value);
             }
         }

@@ -418,6 +418,11 @@ fn old_names_of_fields_are_kept_under_the_new_ones() {
 fn how_an_upstream_hashes_decides_its_algorithm() {
     for (written, algorithm, hash_on) in [
         (json!({"hash_on": "ip"}), "consistent-hashing", "ip"),
+        (
+            json!({"algorithm": "least-connections", "hash_on": "ip"}),
+            "consistent-hashing",
+            "ip",
+        ),
         (json!({"hash_on": null}), "round-robin", "none"),
         (json!({"algorithm": "latency"}), "latency", "none"),
         (
