@@ -222,6 +222,11 @@ fn admit_local(hosts: &[String], need: Need, uri: &Uri, headers: &HeaderMap) -> 
     }
 }
 
+/// Whether the Host is a name that only this machine's own callers use: an IP address or `localhost`.
+pub fn is_called_local(uri: &Uri, headers: &HeaderMap) -> bool {
+    only_host(uri, headers).is_some_and(|host| is_trusted(&[], host))
+}
+
 /// The one authority a request names; an absolute-form target must agree with the Host.
 fn only_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut values = headers.get_all(HOST).iter();

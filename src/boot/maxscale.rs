@@ -83,7 +83,7 @@ impl Site<'_> {
             .with_findings(Arc::new(shown.monitors.clone()))
             .with_process(self.process(shown.listeners));
         let dialect = MaxScale::new(registry.clone(), live, port.at);
-        let router = maxscale_router(port.at, doors, dialect.clone());
+        let router = maxscale_router(doors, dialect.clone());
         let (listener, most) = (port.listener, serve::CONNECTIONS_MAX);
         Ok([
             tokio::spawn(serve::serve(listener, router, most, until(stopped))),
@@ -123,15 +123,10 @@ fn check_operators(at: SocketAddr, registry: &Registry) -> Result<(), Fault> {
     Err(Fault::new(Concern::Settings, why))
 }
 
-/// The dialect behind a door of its own. It asks who comes itself; on loopback the name that it is
-/// called by must be this machine's too, so that a page in a browser has no way in.
-fn maxscale_router(at: SocketAddr, doors: &Admin, dialect: MaxScale) -> Router {
-    let access = match at.ip().to_canonical().is_loopback() {
-        true => Access::Open { hosts: Vec::new() },
-        false => Access::Dialect,
-    };
+/// The dialect behind a door of its own. It asks itself who comes, and by which name.
+fn maxscale_router(doors: &Admin, dialect: MaxScale) -> Router {
     let mut door = doors.door("maxscale");
-    door.access = Arc::new(access);
+    door.access = Arc::new(Access::Dialect);
     door.refusal = refusal;
     door.before(router(dialect))
 }

@@ -58,7 +58,7 @@ pub use route::{
     End, HttpsRedirect, PathHandling, ROUTE_VALUES_MAX, Route, RouteProtocol, StreamEnds,
 };
 pub use server::{Server, Standing};
-pub use service::{Namespace, Protocol, ProxyHeader, Service};
+pub use service::{Namespace, Protocol, ProxyHeader, RETRIES_DEFAULT, Service};
 pub use session_policy::{Role, SessionPolicy, SessionRouter};
 pub use share::HealthyShare;
 pub use snapshot::Snapshot;

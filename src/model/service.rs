@@ -185,8 +185,11 @@ const fn port_default() -> u16 {
     80
 }
 
+/// The retries of a service that says nothing of them (Kong's).
+pub const RETRIES_DEFAULT: u16 = 5;
+
 const fn retries_default() -> u16 {
-    5
+    RETRIES_DEFAULT
 }
 
 pub(super) const fn timeout_default() -> Duration {

@@ -312,6 +312,37 @@ async fn concurrent_refreshes_all_succeed_and_end_in_one_table() {
 }
 
 #[tokio::test]
+async fn what_is_withheld_is_not_described_either() {
+    let mut gateway = Gateway::new();
+    gateway.script(&["1", "200", "guarded.json"]);
+    gateway.add("svc", 1).await;
+    gateway.call("PATCH", "/services", "").await;
+    let described = async |gateway: &Gateway| {
+        let (_, all) = gateway.call("GET", "/openapi.json", "").await;
+        let paths = all["paths"].as_object().unwrap().keys();
+        let paths = paths.filter(|path| path.starts_with("/svc/")).cloned();
+        paths.collect::<Vec<_>>()
+    };
+    assert_eq!(described(&gateway).await, ["/svc/open"]);
+    gateway.set("publish_guarded");
+    gateway.restart();
+    gateway.call("PATCH", "/services", "").await;
+    assert_eq!(described(&gateway).await, ["/svc/open", "/svc/shut"]);
+}
+
+/// The original waits 60 s in all, so a second attempt has no time left.
+#[tokio::test]
+async fn a_service_has_one_attempt() {
+    let gateway = Gateway::new();
+    gateway.add("svc", 1).await;
+    let snapshot = gateway.registry.snapshot();
+    let service = snapshot.named(Kind::Service, "default", "svc").unwrap();
+    let service: &Service = service.as_kind().unwrap();
+    assert_eq!(service.retries, 0);
+    assert_eq!(service.read_timeout, Duration::from_secs(60));
+}
+
+#[tokio::test]
 async fn one_service_with_a_path_too_long_for_a_route_does_not_hold_up_the_others() {
     let gateway = Gateway::new();
     gateway.script(&["1", "200", "fastapi-users.json"]);

@@ -276,6 +276,19 @@ async fn what_is_no_json_is_told_from_what_is_no_resource() {
     }
     let missing = send("POST /services", "").await;
     assert_eq!(missing.detail(), "Missing request body");
+    for line in [
+        "PATCH /services/nosuch",
+        "POST /services/nosuch/listeners",
+        "PATCH /servers/nosuch",
+        "PATCH /monitors/nosuch/relationships/servers",
+        "PATCH /listeners/nosuch",
+    ] {
+        assert_eq!(send(line, "").await.status, 404, "{line}");
+    }
+    assert_eq!(
+        send("PATCH /services/RW-Split-Router", "").await.status,
+        403
+    );
 }
 
 #[tokio::test]
@@ -533,6 +546,7 @@ async fn a_listener_without_a_proper_port_or_address_is_refused() {
         json!({"port": 70000}),
         json!({"port": 5000, "address": "nosuch"}),
         json!({"port": 5000, "protocol": "telnet"}),
+        json!({"port": 5000, "authenticator": "nosuch"}),
         json!({"port": 5000, "nosuch": 1}),
         json!({"port": 5000, "ssl": true}),
         json!({"port": 5000, "ssl_key": "/k", "ssl_cert": "/c"}),

@@ -345,8 +345,11 @@ async fn authentication_is_switched_off_on_loopback_only() {
     let port = Port::new();
     port.done("PATCH /maxscale", parameters(json!({"admin_auth": false})))
         .await;
-    let answer = port.send(&[], "GET /users", &Value::Null).await;
-    assert_eq!(answer.status, 200);
+    for (host, status) in [(LOCAL, 200), ("localhost:8989", 200), ("evil.example", 403)] {
+        let headers = [("host", host)];
+        let answer = port.send(&headers, "GET /users", &Value::Null).await;
+        assert_eq!(answer.status, status, "{host}");
+    }
     let foreign = [("host", LOCAL), ("origin", "http://evil.example")];
     let body = parameters(json!({"passive": true}));
     assert_eq!(
@@ -354,8 +357,27 @@ async fn authentication_is_switched_off_on_loopback_only() {
         403
     );
     let on = parameters(json!({"admin_auth": "yes"}));
-    assert_eq!(port.send(&[], "PATCH /maxscale", &on).await.status, 204);
+    let here = [("host", LOCAL)];
+    assert_eq!(port.send(&here, "PATCH /maxscale", &on).await.status, 204);
     assert_eq!(port.send(&[], "GET /users", &Value::Null).await.status, 401);
+}
+
+/// A page whose name leads to this machine knows the first password, and no other.
+#[tokio::test]
+async fn who_has_a_password_of_their_own_may_call_the_port_by_any_name() {
+    let port = Port::new();
+    let ask = async |who: &str, host: &str| {
+        let basic = format!("Basic {}", STANDARD.encode(who));
+        let headers = [("host", host), ("authorization", basic.as_str())];
+        port.send(&headers, "GET /users", &Value::Null).await.status
+    };
+    assert_eq!(ask("admin:mariadb", "maxscale.example").await, 403);
+    assert_eq!(ask("admin:mariadb", LOCAL).await, 200);
+    let body = json!({"data": {"id": "ann", "type": "inet",
+        "attributes": {"password": "own", "account": "admin"}}});
+    port.done("POST /users/inet", body).await;
+    assert_eq!(ask("ann:own", "maxscale.example:8989").await, 200);
+    assert_eq!(ask("ann:wrong", "maxscale.example").await, 401);
 }
 
 /// Everybody knows the first password, so it is no key to a port that others reach.
@@ -789,8 +811,11 @@ async fn open_sessions_are_listed_and_ended() {
         json!({
             "state": "Session ready for routing", "user": "maxuser", "remote": "127.0.0.1",
             "port": 40000, "connected": "Mon May 22 12:54:05 2017", "idle": 23.8,
-            "connections": [{"server": "s1", "protocol_diagnostics": {"connection_id": 17}}],
-            "client": {"cipher": null, "protocol_diagnostics": {}}, "queries": [], "log": [],
+            "connections": [
+                {"id": "0x3e9", "server": "s1", "protocol_diagnostics": {"connection_id": 17}},
+            ],
+            "client": {"id": "0x3e9", "cipher": null, "protocol_diagnostics": {}},
+            "queries": [], "log": [],
         })
     );
     assert_eq!(one["relationships"]["services"]["data"][0]["id"], "rw");

@@ -510,6 +510,14 @@ async fn until_healthy(port: &Router, wanted: bool) {
     }
 }
 
+/// What is told of the last heartbeat of the only instance: in its list, and to whoever discovers it.
+async fn last_beats(port: &Router, discover: &Value) -> [Value; 2] {
+    let list = "/naming/v1/instances?service=s";
+    let listed = call(port, "", "GET", list, &Value::Null).await;
+    let found = call(port, "", "POST", "/v1/Discover", discover).await;
+    [listed, found].map(|answer| at(&answer.body, "instances.0.metadata.internal-lastheartbeat"))
+}
+
 #[tokio::test]
 async fn a_missing_heartbeat_writes_nothing_and_a_restart_grants_a_grace() {
     let registry = native::registry();
@@ -536,7 +544,16 @@ async fn a_missing_heartbeat_writes_nothing_and_a_restart_grants_a_grace() {
     };
     let (written, told) = (registry.snapshot().revision(), revision(port.clone()).await);
     until_healthy(&port, true).await;
+    assert_eq!(
+        last_beats(&port, &discover).await,
+        [Value::Null, Value::Null]
+    );
     until_healthy(&port, false).await;
+    for told in last_beats(&port, &discover).await {
+        let second: u64 = told.as_str().unwrap().parse().unwrap();
+        let now = sluicegate::model::Timestamp::now().seconds();
+        assert!((now - 20..=now).contains(&second), "{second}");
+    }
     assert_ne!(revision(port.clone()).await, told, "clients hear of it");
     let (restarted, _) = start().await;
     until_healthy(&restarted, true).await;
@@ -547,6 +564,129 @@ async fn a_missing_heartbeat_writes_nothing_and_a_restart_grants_a_grace() {
         200
     );
     until_healthy(&port, true).await;
+    assert_eq!(
+        last_beats(&port, &discover).await,
+        [Value::Null, Value::Null]
+    );
     assert_eq!(registry.snapshot().revision(), written);
     clock.abort();
+}
+
+#[tokio::test]
+async fn a_resource_that_names_nobody_is_written_by_every_user() {
+    let port = port(&native::registry(), guarded()).await;
+    let (ann, _) = login(&port, "ann").await;
+    let (bob, _) = login(&port, "bob").await;
+    let instance = |n: u8| json!([{"service": "s", "namespace": "n", "host": format!("10.0.0.{n}"), "port": 1}]);
+    for (n, token) in [(1, &ann), (2, &bob), (3, &ann)] {
+        let answer = call(&port, token, "POST", "/naming/v1/instances", &instance(n)).await;
+        assert_eq!(answer.body["code"], 200_000, "{}", answer.body);
+    }
+    let services = "/naming/v1/services?name=s";
+    let listed = call(&port, &bob, "GET", services, &Value::Null).await;
+    assert_eq!(at(&listed.body, "services.0.editable"), true);
+    assert_eq!(at(&listed.body, "services.0.total_instance_count"), 3);
+    let change = json!([{"name": "s", "namespace": "n", "comment": "ann's"}]);
+    let changed = call(&port, &ann, "PUT", "/naming/v1/services", &change).await;
+    assert_eq!(changed.body["code"], 200_000);
+}
+
+#[tokio::test]
+async fn a_refused_registration_leaves_nothing_behind() {
+    let port = port(&native::registry(), Settings::default()).await;
+    let instance = json!([{"service": "s", "namespace": "n", "host": "10.0.0.1", "port": 0}]);
+    let refused = call(&port, "", "POST", "/naming/v1/instances", &instance).await;
+    assert_eq!(at(&refused.body, "responses.0.code"), 400_132);
+    for list in ["/naming/v1/services?name=s", "/naming/v1/namespaces?name=n"] {
+        let listed = call(&port, "", "GET", list, &Value::Null).await;
+        assert_eq!(listed.body["amount"], 0, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_of_several_mistakes_is_told() {
+    let port = port(&native::registry(), Settings::default()).await;
+    let create = json!([{"name": "s", "namespace": "default"}]);
+    call(&port, "", "POST", "/naming/v1/services", &create).await;
+    let alias = "/naming/v1/service/alias";
+    let own =
+        json!({"alias": "a", "alias_namespace": "default", "service": "s", "namespace": "default"});
+    assert_eq!(call(&port, "", "POST", alias, &own).await.status, 200);
+    let isolate = "/naming/v1/instances/isolate/host";
+    let discover = "/v1/Discover";
+    for (method, path, body, code) in [
+        ("PUT", alias, json!({"alias_namespace": "default"}), 400_133),
+        (
+            "PUT",
+            alias,
+            json!({"alias": "a b", "alias_namespace": "default"}),
+            400_133,
+        ),
+        ("PUT", alias, json!({"alias": "a"}), 400_134),
+        (
+            "PUT",
+            alias,
+            json!({"alias": "b", "alias_namespace": "default"}),
+            400_304,
+        ),
+        (
+            "PUT",
+            alias,
+            json!({"alias": "a", "alias_namespace": "default", "service": "t"}),
+            400_301,
+        ),
+        (
+            "PUT",
+            isolate,
+            json!([{"service": "s", "namespace": "default"}]),
+            400_139,
+        ),
+        (
+            "PUT",
+            isolate,
+            json!([{"service": "s", "namespace": "default", "isolate": true}]),
+            400_131,
+        ),
+        (
+            "POST",
+            discover,
+            json!({"type": 99, "service": {"name": "s"}}),
+            400_004,
+        ),
+        (
+            "POST",
+            discover,
+            json!({"type": 7, "service": {"name": "s"}}),
+            400_004,
+        ),
+        (
+            "POST",
+            discover,
+            json!({"type": "BOGUS", "service": {"name": "s"}}),
+            400_001,
+        ),
+    ] {
+        let answer = call(&port, "", method, path, &body).await;
+        assert_eq!(answer.body["code"], code, "{body}: {}", answer.body);
+        if code == 400_004 {
+            assert_eq!(answer.body["type"], "ROUTING");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_may_have_any_name_of_128_characters() {
+    let port = port(&native::registry(), Settings::default()).await;
+    for name in ["a/".repeat(64), "a:b/".repeat(32), ":".repeat(128)] {
+        let instance =
+            json!([{"service": name, "namespace": "x/y", "host": "10.0.0.1", "port": 1}]);
+        let made = call(&port, "", "POST", "/naming/v1/instances", &instance).await;
+        assert_eq!(made.body["code"], 200_000, "{}", made.body);
+        let discover = json!({"type": 1, "service": {"name": name, "namespace": "x/y"}});
+        let found = call(&port, "", "POST", "/v1/Discover", &discover).await;
+        assert_eq!(at(&found.body, "instances.0.service"), name.as_str());
+        let gone = json!([{"name": name, "namespace": "x/y"}]);
+        let kept = call(&port, "", "POST", "/naming/v1/services/delete", &gone).await;
+        assert_eq!(kept.body["code"], 400_204);
+    }
 }

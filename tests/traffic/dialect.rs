@@ -123,6 +123,26 @@ fn the_python_example_of_the_documentation_works() {
 }
 
 #[test]
+fn a_service_that_is_too_slow_is_asked_once() {
+    let gateway = Gateway::start();
+    let origin = Origin::start(|seen| match &*seen.target {
+        "/users/" => Act::Hang,
+        _ => fastapi(seen),
+    });
+    add(&gateway, "svc", origin.port());
+    refresh(&gateway);
+    gateway.patch("services", "svc", json!({"read_timeout_ms": 200}));
+    let late = call(&gateway, "GET", "/svc/users/", "");
+    assert_eq!(
+        (late.status, late.json()),
+        (504, json!({"detail": "Gateway timeout."}))
+    );
+    let seen = origin.seen();
+    let asked = seen.iter().filter(|seen| seen.target == "/users/");
+    assert_eq!(asked.count(), 1);
+}
+
+#[test]
 fn only_what_a_service_shows_is_served() {
     let (gateway, origin) = (Gateway::start(), users());
     add(&gateway, "svc", origin.port());

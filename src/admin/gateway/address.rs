@@ -35,6 +35,9 @@ pub(super) const DOMAIN_PATTERN: &str = concat!(
 /// The longest `domain`, in bytes.
 pub(super) const DOMAIN_BYTES_MAX: usize = 2048;
 
+/// The dialect's services have one attempt: a client waits no longer than one attempt may take.
+pub(super) const RETRIES: u16 = 0;
+
 static DOMAIN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(DOMAIN_PATTERN).expect("a constant pattern"));
 
@@ -76,11 +79,12 @@ impl Domain {
         })
     }
 
-    /// The service at this domain, everything not said by default.
+    /// The service at this domain, everything not said by default, but for retries.
     pub(super) fn service(&self, name: Name, port: u16) -> Service {
         Service {
             name: Some(name),
             path: self.path.clone(),
+            retries: RETRIES,
             ..Service::at(self.protocol, self.host.clone(), port)
         }
     }

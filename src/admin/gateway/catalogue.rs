@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::address::{Domain, domain_text};
+use super::address::{Domain, RETRIES, domain_text};
 use super::refusal::Refusal;
 use super::wire::{Listing, Metadata, NewService, Row};
-use crate::model::{Change, Entity, Id, Kind, NamespaceRef, Service, Snapshot};
+use crate::model::{Change, Entity, Id, Kind, NamespaceRef, RETRIES_DEFAULT, Service, Snapshot};
 
 /// The key of this dialect's attributes.
 pub(super) const DIALECT: &str = "gateway";
@@ -75,6 +75,16 @@ impl<'s> Listed<'s> {
         let still = written
             .filter(|text| Domain::parse(text).is_ok_and(|domain| domain.is_of(self.service)));
         still.map_or_else(|| domain_text(self.service), str::to_owned)
+    }
+
+    /// The service with this dialect's retries, where it was made when they were everybody's and
+    /// nobody has set others since.
+    pub(super) fn with_own_retries(&self) -> Option<Service> {
+        let is_old = self.kept("retries").is_none() && self.service.retries == RETRIES_DEFAULT;
+        is_old.then(|| Service {
+            retries: RETRIES,
+            ..self.service.clone()
+        })
     }
 
     fn row(&self) -> Row<'s> {
@@ -215,7 +225,7 @@ impl<'a> Record<'a> {
     pub(super) fn attributes(&self) -> Map<String, Value> {
         let kept = json!({
             "id": self.id, "domain": self.domain, "delete": false,
-            "status_code": self.status_code, "urls": self.urls,
+            "status_code": self.status_code, "urls": self.urls, "retries": RETRIES,
         });
         let Value::Object(mut kept) = kept else {
             return Map::new();

@@ -9,8 +9,8 @@
 //! - Services of other dialects in the namespace `default` are listed behind this dialect's own,
 //!   under an integer that follows from their UUID. They may be deleted here; a refresh does not ask
 //!   them for documents.
-//! - Operations that a document wants guarded are routed only where something guards them
-//!   ([`Guarded`]).
+//! - Operations that a document wants guarded are routed, listed and described only where something
+//!   guards them ([`Guarded`]).
 
 mod address;
 mod catalogue;
@@ -52,10 +52,10 @@ pub enum Unreachable {
 /// What becomes of operations whose tag has `x-enable-auth-in-api-gateway`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Guarded {
-    /// They are described but not routed: nobody here asks their callers for a token.
+    /// They are neither routed nor described: nobody here asks their callers for a token.
     #[default]
     Withheld,
-    /// They are routed, with the attribute `guarded`; the data plane guards them, or (as in the
+    /// They are exposed as others are, with the attribute `guarded`; the data plane guards them, or (as in the
     /// original without its `jwt` parameter) nobody does.
     Published,
 }
@@ -111,10 +111,10 @@ impl Settings {
         }
     }
 
-    const fn policy(&self) -> plan::Policy {
-        plan::Policy {
-            unreachable: self.unreachable,
-            guarded: self.guarded,
+    fn read(&self) -> fetch::Read {
+        match self.guarded {
+            Guarded::Withheld => openapi::read_open,
+            Guarded::Published => openapi::read,
         }
     }
 }

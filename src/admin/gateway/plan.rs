@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
+use super::Unreachable;
 use super::catalogue::{DIALECT, Listed, Record, services};
 use super::openapi::{Document, Operation};
 use super::paths::Way;
-use super::{Guarded, Unreachable};
 use crate::model::{Change, Entity, Id, Invalid, Kind, MethodSet, Route, Service, Snapshot};
 
 /// What was learnt about one service.
@@ -16,20 +16,13 @@ use crate::model::{Change, Entity, Id, Invalid, Kind, MethodSet, Route, Service,
 pub(super) struct Finding {
     /// Where its document was asked for.
     pub(super) asked: Arc<Service>,
-    /// The status of the answer, or -1 without one, -2 without a document in it.
+    /// The status of the answer, or -1 without one, -2 without JSON in it.
     pub(super) status_code: i64,
     pub(super) document: Option<Arc<Document>>,
 }
 
 /// Findings by service.
 pub(super) type Findings = HashMap<Id, Finding>;
-
-/// How findings become changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Policy {
-    pub(super) unreachable: Unreachable,
-    pub(super) guarded: Guarded,
-}
 
 /// All changes of one refresh.
 #[derive(Debug, Default)]
@@ -47,7 +40,7 @@ impl Plan {
         snapshot: &Snapshot,
         findings: &Findings,
         unfit: &HashSet<Id>,
-        policy: Policy,
+        unreachable: Unreachable,
     ) -> Self {
         let mut plan = Self::default();
         for listed in services(snapshot) {
@@ -60,7 +53,7 @@ impl Plan {
                 continue;
             };
             let unfit = unfit.contains(&listed.entity.id);
-            plan.refresh(snapshot, &listed, finding, unfit, policy);
+            plan.refresh(snapshot, &listed, finding, unfit, unreachable);
         }
         plan
     }
@@ -79,12 +72,12 @@ impl Plan {
         listed: &Listed<'_>,
         finding: &Finding,
         unfit: bool,
-        policy: Policy,
+        unreachable: Unreachable,
     ) {
         let mut record = Record::of(listed);
         record.status_code = finding.status_code;
         let document = finding.document.as_deref().filter(|_| !unfit);
-        let wanted = document.map(|document| (document, routes(listed, document, policy.guarded)));
+        let wanted = document.map(|document| (document, routes(listed, document)));
         match wanted {
             Some((document, Ok(routes))) => {
                 record.urls = document.urls();
@@ -93,7 +86,7 @@ impl Plan {
             }
             Some((_, Err(_))) | None => {
                 self.failed += 1;
-                if policy.unreachable == Unreachable::Drop {
+                if unreachable == Unreachable::Drop {
                     record.urls = Vec::new();
                     record.document = None;
                     self.replace_routes(snapshot, listed, Vec::new());
@@ -104,6 +97,9 @@ impl Plan {
         if listed.entity.attributes_of(DIALECT) != Some(&attributes) {
             let mut entity = Entity::clone(listed.entity);
             entity.set_attributes(DIALECT, attributes);
+            if let Some(service) = listed.with_own_retries() {
+                entity.spec = service.into();
+            }
             self.changes.push(Change::Replace(Arc::new(entity)));
         }
     }
@@ -129,18 +125,11 @@ impl Plan {
 
 /// The routes of a service: one for each operation it exposes. Of two operations that would take
 /// the same requests the first in the document is routed, as in the original.
-fn routes(
-    listed: &Listed<'_>,
-    document: &Document,
-    guarded: Guarded,
-) -> Result<Vec<Entity>, Invalid> {
+fn routes(listed: &Listed<'_>, document: &Document) -> Result<Vec<Entity>, Invalid> {
     let name = listed.name();
     let mut taken = HashSet::new();
     let mut routes = Vec::new();
     for operation in &document.operations {
-        if operation.guarded && guarded == Guarded::Withheld {
-            continue;
-        }
         let way = Way::to(operation, &name)?;
         if taken.insert((operation.method, way.pattern.clone())) {
             routes.push(route(listed, operation, way)?);
@@ -180,15 +169,10 @@ pub(super) fn route_id(service: Id, operation: &Operation) -> Id {
 mod tests {
     use super::super::address::Domain;
     use super::super::catalogue::{add, mark};
-    use super::super::openapi::read;
+    use super::super::openapi::{read, read_open};
     use super::super::wire::NewService;
     use super::*;
     use crate::model::Timestamp;
-
-    const POLICY: Policy = Policy {
-        unreachable: Unreachable::Keep,
-        guarded: Guarded::Published,
-    };
 
     fn after(snapshot: &Snapshot, changes: &[Change]) -> Snapshot {
         snapshot.with(changes, Timestamp(1)).unwrap().0
@@ -224,8 +208,12 @@ mod tests {
         all.iter().map(|l| (l.entity.id, finding(l))).collect()
     }
 
-    fn refreshed(snapshot: &Snapshot, findings: &Findings, policy: Policy) -> (Snapshot, usize) {
-        let plan = Plan::new(snapshot, findings, &HashSet::new(), policy);
+    fn refreshed(
+        snapshot: &Snapshot,
+        findings: &Findings,
+        unreachable: Unreachable,
+    ) -> (Snapshot, usize) {
+        let plan = Plan::new(snapshot, findings, &HashSet::new(), unreachable);
         (after(snapshot, &plan.changes), plan.failed)
     }
 
@@ -247,7 +235,7 @@ mod tests {
         let snapshot = with_service(&Snapshot::empty(), "svc");
         let document = document(&[("GET", "/multi"), ("POST", "/multi"), ("GET", "/u/{id}")]);
         let findings = found(&snapshot, 200, document.as_ref());
-        let (snapshot, failed) = refreshed(&snapshot, &findings, POLICY);
+        let (snapshot, failed) = refreshed(&snapshot, &findings, Unreachable::Keep);
         assert_eq!(failed, 0);
         let wanted = [
             "GET =/svc/multi",
@@ -255,7 +243,7 @@ mod tests {
             "POST =/svc/multi",
         ];
         assert_eq!(ways(&snapshot), wanted);
-        let again = Plan::new(&snapshot, &findings, &HashSet::new(), POLICY);
+        let again = Plan::new(&snapshot, &findings, &HashSet::new(), Unreachable::Keep);
         assert!(again.changes.is_empty(), "{:?}", again.changes);
     }
 
@@ -263,19 +251,19 @@ mod tests {
     fn a_failing_service_keeps_its_routes_and_gets_its_status() {
         let snapshot = with_service(&Snapshot::empty(), "svc");
         let document = document(&[("GET", "/a")]);
-        let (snapshot, _) = refreshed(&snapshot, &found(&snapshot, 200, document.as_ref()), POLICY);
+        let (snapshot, _) = refreshed(
+            &snapshot,
+            &found(&snapshot, 200, document.as_ref()),
+            Unreachable::Keep,
+        );
         let down = found(&snapshot, -1, None);
-        let (kept, failed) = refreshed(&snapshot, &down, POLICY);
+        let (kept, failed) = refreshed(&snapshot, &down, Unreachable::Keep);
         assert_eq!((ways(&kept).len(), failed), (1, 1));
         let listed = services(&kept)[0];
         assert_eq!(Record::of(&listed).status_code, -1);
         assert_eq!(Record::of(&listed).urls, ["/a"]);
         assert!(listed.document().is_some());
-        let dropping = Policy {
-            unreachable: Unreachable::Drop,
-            ..POLICY
-        };
-        let (dropped, _) = refreshed(&snapshot, &down, dropping);
+        let (dropped, _) = refreshed(&snapshot, &down, Unreachable::Drop);
         assert_eq!(ways(&dropped).len(), 0);
         assert!(services(&dropped)[0].document().is_none());
     }
@@ -284,10 +272,14 @@ mod tests {
     fn an_operation_that_is_gone_loses_its_route_and_no_other() {
         let snapshot = with_service(&Snapshot::empty(), "svc");
         let both = document(&[("GET", "/a"), ("GET", "/b")]);
-        let (snapshot, _) = refreshed(&snapshot, &found(&snapshot, 200, both.as_ref()), POLICY);
+        let (snapshot, _) = refreshed(
+            &snapshot,
+            &found(&snapshot, 200, both.as_ref()),
+            Unreachable::Keep,
+        );
         let one = document(&[("GET", "/b")]);
         let findings = found(&snapshot, 200, one.as_ref());
-        let plan = Plan::new(&snapshot, &findings, &HashSet::new(), POLICY);
+        let plan = Plan::new(&snapshot, &findings, &HashSet::new(), Unreachable::Keep);
         assert_eq!(plan.changes.len(), 2, "a route and the service's record");
         assert_eq!(ways(&after(&snapshot, &plan.changes)), ["GET =/svc/b"]);
     }
@@ -299,7 +291,11 @@ mod tests {
             snapshot = with_service(&snapshot, &format!("s{n}"));
         }
         let document = document(&[("GET", "/a")]);
-        let (snapshot, _) = refreshed(&snapshot, &found(&snapshot, 200, document.as_ref()), POLICY);
+        let (snapshot, _) = refreshed(
+            &snapshot,
+            &found(&snapshot, 200, document.as_ref()),
+            Unreachable::Keep,
+        );
         let last = services(&snapshot)[14].entity.id;
         let kongs = Route {
             service: Some(last),
@@ -309,7 +305,7 @@ mod tests {
         let snapshot = after(&snapshot, &[kongs]);
         let snapshot = after(&snapshot, &mark(&snapshot, 15).unwrap());
         assert_eq!(ways_to(&snapshot, last), 2);
-        let (snapshot, _) = refreshed(&snapshot, &Findings::new(), POLICY);
+        let (snapshot, _) = refreshed(&snapshot, &Findings::new(), Unreachable::Keep);
         assert_eq!(services(&snapshot).len(), 14);
         assert_eq!(ways_to(&snapshot, last), 0);
     }
@@ -324,7 +320,7 @@ mod tests {
         let document = document(&[("GET", "/a")]);
         let mut findings = found(&before, 200, document.as_ref());
         let snapshot = with_service(&before, "new");
-        let (snapshot, _) = refreshed(&snapshot, &findings, POLICY);
+        let (snapshot, _) = refreshed(&snapshot, &findings, Unreachable::Keep);
         assert_eq!(ways(&snapshot), ["GET =/old/a"]);
         for finding in findings.values_mut() {
             let moved = Service {
@@ -334,7 +330,7 @@ mod tests {
             finding.asked = Arc::new(moved);
             finding.document = None;
         }
-        let plan = Plan::new(&snapshot, &findings, &HashSet::new(), POLICY);
+        let plan = Plan::new(&snapshot, &findings, &HashSet::new(), Unreachable::Keep);
         assert!(plan.changes.is_empty());
     }
 
@@ -345,15 +341,40 @@ mod tests {
         let document = Arc::new(read(text.as_bytes()).unwrap());
         let snapshot = with_service(&Snapshot::empty(), "svc");
         let findings = found(&snapshot, 200, Some(&document));
-        let (published, _) = refreshed(&snapshot, &findings, POLICY);
+        let (published, _) = refreshed(&snapshot, &findings, Unreachable::Keep);
         let route = published.list(Kind::Route, None).next().unwrap();
         assert_eq!(route.attributes_of(DIALECT).unwrap()["guarded"], true);
-        let withholding = Policy {
-            guarded: Guarded::Withheld,
-            ..POLICY
-        };
-        let (withheld, failed) = refreshed(&snapshot, &findings, withholding);
+        let document = Arc::new(read_open(text.as_bytes()).unwrap());
+        let findings = found(&published, 200, Some(&document));
+        let (withheld, failed) = refreshed(&published, &findings, Unreachable::Keep);
         assert_eq!((ways(&withheld).len(), failed), (0, 0));
+        assert!(Record::of(&services(&withheld)[0]).urls.is_empty());
+    }
+
+    #[test]
+    fn a_service_of_an_earlier_build_gets_one_attempt_once() {
+        let snapshot = with_service(&Snapshot::empty(), "svc");
+        let with = |snapshot: &Snapshot, retries: u16, is_old: bool| {
+            let listed = services(snapshot)[0];
+            let mut entity = Entity::clone(listed.entity);
+            let mut kept = entity.attributes_of(DIALECT).cloned().unwrap();
+            if is_old {
+                kept.remove("retries");
+            }
+            entity.set_attributes(DIALECT, kept);
+            let service = listed.service.clone();
+            entity.spec = Service { retries, ..service }.into();
+            after(snapshot, &[Change::Replace(Arc::new(entity))])
+        };
+        let retries = |snapshot: &Snapshot| {
+            let findings = found(snapshot, 200, document(&[("GET", "/a")]).as_ref());
+            let refreshed = refreshed(snapshot, &findings, Unreachable::Keep).0;
+            services(&refreshed)[0].service.retries
+        };
+        assert_eq!(retries(&snapshot), 0);
+        assert_eq!(retries(&with(&snapshot, 5, true)), 0);
+        assert_eq!(retries(&with(&snapshot, 7, true)), 7, "somebody set it");
+        assert_eq!(retries(&with(&snapshot, 5, false)), 5, "somebody set it");
     }
 
     #[test]
@@ -363,7 +384,7 @@ mod tests {
             "paths":{"/u/{z}":{"get":{"tags":["t"]}},"/u/{a}":{"get":{"tags":["t"]}}}}"#;
         let document = Arc::new(read(text.as_bytes()).unwrap());
         let findings = found(&snapshot, 200, Some(&document));
-        let (snapshot, _) = refreshed(&snapshot, &findings, POLICY);
+        let (snapshot, _) = refreshed(&snapshot, &findings, Unreachable::Keep);
         let route = snapshot.list(Kind::Route, None).next().unwrap();
         assert_eq!(
             route.attributes_of(DIALECT).unwrap()["operation"],

@@ -63,7 +63,8 @@ impl Rounds {
 /// One round: fetch, then one edit with all changes, planned on the newest snapshot.
 pub(super) async fn refresh(dialect: &GatewayDialect) -> Result<Refreshed, Refusal> {
     let asked = asked(dialect);
-    let findings = collect(&dialect.fetch, asked, dialect.settings.limits()).await;
+    let settings = &dialect.settings;
+    let findings = collect(&dialect.fetch, asked, settings.limits(), settings.read()).await;
     publish(dialect, Arc::new(findings)).await
 }
 
@@ -102,9 +103,9 @@ async fn attempt(
     unfit: &HashSet<Id>,
 ) -> Result<Refreshed, Error> {
     let (findings, unfit) = (Arc::clone(findings), unfit.clone());
-    let policy = dialect.settings.policy();
+    let unreachable = dialect.settings.unreachable;
     let edit = dialect.registry.edit(move |snapshot| {
-        let plan = Plan::new(snapshot, &findings, &unfit, policy);
+        let plan = Plan::new(snapshot, &findings, &unfit, unreachable);
         Ok::<_, Error>((plan.changes, plan.failed))
     });
     let (applied, failed) = edit.await?;

@@ -228,7 +228,7 @@ pub(super) struct Row<'s> {
     pub(super) name: String,
     pub(super) urls: Vec<&'s str>,
     /// The status of the last fetch of its document; 0 before the first, -1 without an answer,
-    /// -2 without a document in it.
+    /// -2 without JSON in it.
     #[serde(rename = "status-code")]
     pub(super) status_code: i64,
     pub(super) delete: bool,

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use ring::hmac;
 use subtle::ConstantTimeEq;
@@ -159,22 +160,21 @@ pub(super) fn is_nobody(snapshot: &Snapshot) -> bool {
 
 /// Lets a request in, or not; `verb` is the one that is meant. A page in a browser that is logged in
 /// here changes nothing, unless it is ours.
-pub(super) async fn admit(
-    maxscale: &MaxScale,
-    headers: &HeaderMap,
-    verb: Verb,
-) -> Result<(), Failed> {
+pub(super) async fn admit(maxscale: &MaxScale, head: &Parts, verb: Verb) -> Result<(), Failed> {
+    let headers = &head.headers;
     if verb.is_write() && auth::is_foreign_page(headers) {
         return Err(Failed::refused(auth::Denied::UntrustedOrigin.why()));
     }
     let snapshot = maxscale.registry.snapshot();
     let is_local = maxscale.at.ip().to_canonical().is_loopback();
     if is_local && !settings::asks(&snapshot) {
-        return Ok(());
+        return check_host(head);
     }
     let who = Credentials::of(headers).ok_or_else(Failed::denied)?;
-    if !is_local && who.has_first_password() {
-        return Err(Failed::denied());
+    match (who.has_first_password(), is_local) {
+        (true, false) => return Err(Failed::denied()),
+        (true, true) => check_host(head)?,
+        (false, _) => (),
     }
     let name = who.name.clone();
     let role = maxscale.guard.role(&snapshot, who).await;
@@ -186,6 +186,18 @@ pub(super) async fn admit(
         (OperatorRole::Basic, false) | (OperatorRole::Admin, _) => Ok(()),
     }
 }
+
+/// A page in a browser can give this machine a name of its own; it knows no password but the one that
+/// everybody knows.
+fn check_host(head: &Parts) -> Result<(), Failed> {
+    match auth::is_called_local(&head.uri, &head.headers) {
+        true => Ok(()),
+        false => Err(Failed::refused(FOREIGN_NAME)),
+    }
+}
+
+const FOREIGN_NAME: &str = "without a password of your own the host must be an IP address or localhost; \
+                            give admin another password to use a name";
 
 /// Who somebody says that they are.
 struct Credentials {

@@ -19,7 +19,7 @@ use super::links::Links;
 use super::path::{self, Action, Body, Operation, Outcome, Path, Verb};
 use super::stamps::Stamp;
 use super::view::View;
-use super::{MaxScale, accounts, moment, precondition, select};
+use super::{MaxScale, accounts, moment, names, precondition, select};
 use crate::admin::json;
 use crate::model::Timestamp;
 
@@ -111,7 +111,7 @@ impl MaxScale {
         if matches!(meant, Meant::Verb(Verb::Get) | Meant::Head) && is_root(segments.as_deref()) {
             return Ok(empty(StatusCode::OK));
         }
-        if let Err(denied) = accounts::admit(self, &head.headers, meant.verb()).await {
+        if let Err(denied) = accounts::admit(self, &head, meant.verb()).await {
             drain(body).await;
             return Err(denied);
         }
@@ -162,6 +162,7 @@ impl MaxScale {
         }
         call.body = read(body, &call)?;
         if action.body == Body::Required && call.body.is_none() {
+            names::check_path(&self.registry.snapshot(), &call)?;
             return Err(Failed::refused("Missing request body"));
         }
         self.answer(action.operation, call, stamp).await

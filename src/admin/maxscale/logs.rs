@@ -45,6 +45,9 @@ const THROTTLE: [(&str, u32); 3] = [("count", 10), ("suppress_ms", 10_000), ("wi
 const ALWAYS: [&str; 2] = ["alert", "error"];
 const PRIORITIES: [&str; 4] = ["warning", "notice", "info", "debug"];
 
+/// Where the log goes.
+const LOG_FILE: &str = "/dev/stdout";
+
 /// Everything that may be set, as it is now.
 fn parameters(kept: &Map<String, Value>) -> Map<String, Value> {
     let of = |name: &str, preset: Value| {
@@ -70,7 +73,7 @@ fn show(view: &View<'_>, _: &Call) -> Outcome {
     let others = PRIORITIES.into_iter().filter(is_on);
     let priorities: Vec<_> = ALWAYS.into_iter().chain(others).collect();
     let mut object = Object::new("logs", "logs");
-    object.set("log_file", Value::Null);
+    object.set("log_file", LOG_FILE);
     object.set("log_priorities", priorities);
     object.set("parameters", parameters);
     let value = object.at(view.links, ["maxscale", "logs"]);

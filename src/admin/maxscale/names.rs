@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::model::{Entity, Id, Kind, Name, NamespaceRef, Snapshot};
 
 use super::answer::Failed;
+use super::call::Call;
 
 /// Trimmed, and each run of white space a hyphen.
 pub(super) fn hyphenated(name: &str) -> String {
@@ -92,6 +93,26 @@ pub(super) fn existing<'a>(
 ) -> Result<&'a Arc<Entity>, Failed> {
     let missing = || Failed::not_found(format!("There is no {} named {name:?}", kind.singular()));
     find(snapshot, kind, name).ok_or_else(missing)
+}
+
+/// Whether what the path of a request names first is there.
+///
+/// # Errors
+/// 404 where it is not.
+pub(super) fn check_path(snapshot: &Snapshot, call: &Call) -> Result<(), Failed> {
+    let Some(name) = call.filled.first() else {
+        return Ok(());
+    };
+    let collection = call.segments.first().map_or("", String::as_str);
+    let kind = match collection {
+        "services" => Kind::Service,
+        "servers" => Kind::Server,
+        "filters" => Kind::Filter,
+        "monitors" => Kind::Monitor,
+        "listeners" => Kind::Listener,
+        _ => return Ok(()),
+    };
+    existing(snapshot, kind, name).map(|_| ())
 }
 
 /// Where names of a kind are looked for.

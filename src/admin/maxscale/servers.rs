@@ -97,8 +97,11 @@ fn observe(view: &View<'_>, id: Id, object: &mut Object) {
         json!({
             "connections": connections,
             "total_connections": state.connections_total(),
-            // No idle connection is kept.
+            // No idle connection is kept, and statements are not told apart.
             "persistent_connections": 0,
+            "active_operations": 0,
+            "routed_packets": 0,
+            "adaptive_avg_select_time": "0ns",
         }),
     );
 }

@@ -120,6 +120,7 @@ fn count(view: &View<'_>, entity: &Entity, service: &Service, object: &mut Objec
             "connections": counts.current,
             "total_connections": counts.total,
             "max_connections": counts.max,
+            "active_operations": 0,
             "routed_packets": counts.queries,
         }),
     );

@@ -98,7 +98,7 @@ fn client(view: &View<'_>, session: &SessionView) -> Value {
     object.set("connections", connections(session));
     object.set(
         "client",
-        json!({"cipher": null, "protocol_diagnostics": {}}),
+        json!({"id": side(session), "cipher": null, "protocol_diagnostics": {}}),
     );
     object.set("queries", json!([]));
     object.set("log", json!([]));
@@ -114,6 +114,11 @@ fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
+/// What either side's connection is called, as MaxScale writes it. A session has one on each side.
+fn side(session: &SessionView) -> String {
+    format!("{:#x}", session.id)
+}
+
 fn connections(session: &SessionView) -> Vec<Value> {
     let named = session.server_name.as_ref().map(ToString::to_string);
     let endpoint = session.endpoint.map(|endpoint| endpoint.to_string());
@@ -122,7 +127,7 @@ fn connections(session: &SessionView) -> Vec<Value> {
         if let (Some(id), Some(told)) = (session.connection_id, diagnostics.as_object_mut()) {
             told.insert("connection_id".into(), id.into());
         }
-        json!({"server": server, "protocol_diagnostics": diagnostics})
+        json!({"id": side(session), "server": server, "protocol_diagnostics": diagnostics})
     });
     one.into_iter().collect()
 }

@@ -160,14 +160,15 @@ impl Caller {
         main.map_or(said, |main| &main.id).to_owned()
     }
 
-    /// Whether a resource with those owners and users may be written.
-    pub(super) fn may_write(&self, owners: &str, user_ids: &[Box<str>]) -> Result<(), Failed> {
+    /// Whether a resource with those users may be written: one that names nobody by all, whoever owns
+    /// it.
+    pub(super) fn may_write(&self, user_ids: &[Box<str>]) -> Result<(), Failed> {
         let Some(session) = &self.0 else {
             return Ok(());
         };
         let main = &session.accounts.main().id;
         let is_named = user_ids.iter().any(|id| **id == session.id);
-        if session.id == *main || (user_ids.is_empty() && owners == main) || is_named {
+        if user_ids.is_empty() || session.id == *main || is_named {
             Ok(())
         } else {
             Err(codes::NOT_ALLOWED.into())
@@ -234,12 +235,12 @@ mod tests {
                 .unwrap()
         };
         let ann: Box<str> = caller("ann").id().unwrap().into();
-        let may = |name: &str, users: &[Box<str>]| caller(name).may_write(MAIN_ID, users).is_ok();
+        let may = |name: &str, users: &[Box<str>]| caller(name).may_write(users).is_ok();
         assert!(
             may("polaris", std::slice::from_ref(&ann)) && may("ann", std::slice::from_ref(&ann))
         );
         assert!(!may("bob", &[ann]) && may("bob", &[]));
-        assert!(Caller::nobody().may_write("", &["x".into()]).is_ok());
+        assert!(Caller::nobody().may_write(&["x".into()]).is_ok());
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn update_one(
     request.check_update()?;
     let mut entity = Entity::clone(&*find_alias(&draft.snapshot, request)?);
     let before: ServiceRecord = records::read(&entity);
-    call.caller.may_write(&before.owners, &before.user_ids)?;
+    call.caller.may_write(&before.user_ids)?;
     let target = target(draft, request, settings)?;
     let moved = repoint(draft, &entity, target)?;
     let mut record = before.clone();
@@ -230,7 +230,7 @@ fn delete_one(draft: &mut Draft, request: &AliasRequest, call: &Call) -> Result<
     request.check_key()?;
     let entity = find_alias(&draft.snapshot, request)?;
     let record: ServiceRecord = records::read(&entity);
-    call.caller.may_write(&record.owners, &record.user_ids)?;
+    call.caller.may_write(&record.user_ids)?;
     services::remove(draft, &entity)
 }
 
@@ -300,11 +300,7 @@ fn message(snapshot: &Snapshot, row: &ServiceRow, call: &Call) -> AliasMessage {
         service_token: None,
         ctime: Some(moment::written(row.entity.created_at)),
         mtime: Some(moment::written(row.entity.updated_at)),
-        editable: Some(
-            call.caller
-                .may_write(&record.owners, &record.user_ids)
-                .is_ok(),
-        ),
+        editable: Some(call.caller.may_write(&record.user_ids).is_ok()),
         export_to: record.export_to.iter().map(|to| to.to_string()).collect(),
     }
 }

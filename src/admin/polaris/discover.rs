@@ -8,6 +8,7 @@ use super::answer::{Failed, Reply};
 use super::call::Call;
 use super::codes::{self, Code};
 use super::fields::{Malformed, Message, single};
+use super::heartbeat::Heartbeats;
 use super::lists::instance;
 use super::names::digits;
 use super::records::{self, NamespaceRecord};
@@ -182,7 +183,8 @@ fn instances(
         false => {
             let all = view.instances_of(&row.namespace, &row.name);
             let wanted = all.filter(|row| row.is_healthy() || !only_healthy);
-            (codes::SUCCESS, wanted.map(discovered).collect())
+            let shown = wanted.map(|row| discovered(row, &polaris.beats));
+            (codes::SUCCESS, shown.collect())
         }
     };
     let service = Some(service);
@@ -213,8 +215,8 @@ fn revision(view: &View, row: &ServiceRow) -> String {
 }
 
 /// An instance as clients see it: what fields say stands among the labels too.
-fn discovered(row: &InstanceRow) -> InstanceMessage {
-    let mut message = instance(row);
+fn discovered(row: &InstanceRow, beats: &Heartbeats) -> InstanceMessage {
+    let mut message = instance(row, beats);
     let record = &row.record;
     let mut say = |label: &str, value: &str| {
         message.metadata.insert(label.into(), value.into());

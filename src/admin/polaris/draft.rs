@@ -48,6 +48,20 @@ impl Draft {
         Ok(())
     }
 
+    /// Takes all that `step` drafts, or nothing where it fails.
+    pub(super) fn whole<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        let (snapshot, count) = (self.snapshot.clone(), self.changes.len());
+        let outcome = step(self);
+        if outcome.is_err() {
+            self.snapshot = snapshot;
+            self.changes.truncate(count);
+        }
+        outcome
+    }
+
     pub(super) fn create(&mut self, entity: Entity) -> Result<(), Failed> {
         self.add(vec![Change::Create(Arc::new(entity))])
     }

@@ -103,7 +103,8 @@ impl Message {
         number.map(Some).ok_or_else(wrong)
     }
 
-    /// A word of an enumeration, by name or by number.
+    /// A word of an enumeration, by name or by number. A number without a name is none of them; a name
+    /// must be one of theirs.
     pub(super) fn word(&self, name: &str, words: &[(&'static str, u32)]) -> Read<&'static str> {
         let Some((name, value)) = self.find(&[name]) else {
             return Ok(None);
@@ -114,6 +115,9 @@ impl Message {
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
         };
         let meant = words.iter().find(is_meant).map(|(word, _)| *word);
+        if meant.is_none() && value.is_i64() {
+            return Ok(None);
+        }
         let wrong = || Malformed(format!("{name} has no value {value}"));
         meant.map(Some).ok_or_else(wrong)
     }
@@ -212,5 +216,7 @@ mod tests {
             Ok(Some("UNKNOWN"))
         );
         assert!(read(r#"{"t": "BOGUS"}"#).word("t", &words).is_err());
+        assert!(read(r#"{"t": 1.5}"#).word("t", &words).is_err());
+        assert_eq!(read(r#"{"t": 99}"#).word("t", &words), Ok(None));
     }
 }

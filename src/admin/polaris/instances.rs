@@ -214,14 +214,25 @@ fn register(
 ) -> Result<(String, Id, bool), Failed> {
     let address = request.check_new()?;
     let (namespace, service) = (address.namespace.as_str(), address.service.as_str());
-    ensure(draft, namespace, service, context.settings)?;
     permit(&draft.snapshot, namespace, service, context.caller)?;
-    let namespace = draft.namespace(namespace, "", context.settings)?;
-    let pool = draft.pool(&namespace, service, context.settings)?;
-    let id = wanted_id(request, &address);
-    let (entity, record) = instance(&draft.snapshot, pool, &id, request, &address)?;
+    draft.whole(|draft| enter(draft, request, &address, context.settings))
+}
+
+/// Puts a new instance where it belongs, with the service and the pool that it needs.
+fn enter(
+    draft: &mut Draft,
+    request: &InstanceRequest,
+    address: &Address,
+    settings: &Settings,
+) -> Result<(String, Id, bool), Failed> {
+    let (namespace, service) = (address.namespace.as_str(), address.service.as_str());
+    ensure(draft, namespace, service, settings)?;
+    let namespace = draft.namespace(namespace, "", settings)?;
+    let pool = draft.pool(&namespace, service, settings)?;
+    let id = wanted_id(request, address);
+    let (entity, record) = instance(&draft.snapshot, pool, &id, request, address)?;
     let (at, healthy) = (entity.id, record.healthy);
-    put(draft, pool, entity, &address)?;
+    put(draft, pool, entity, address)?;
     Ok((id, at, healthy))
 }
 
@@ -239,7 +250,7 @@ fn permit(
         return Ok(());
     };
     let record: ServiceRecord = records::read(entity);
-    caller.may_write(&record.owners, &record.user_ids)
+    caller.may_write(&record.user_ids)
 }
 
 /// The endpoint that a registration asks for. What another dialect keeps with it stays.
@@ -499,9 +510,6 @@ fn isolated(
     context: &Context<'_>,
 ) -> Result<(), Failed> {
     request.service()?;
-    if request.host.as_deref().is_none_or(str::is_empty) {
-        return Err(codes::INSTANCE_HOST.into());
-    }
     let isolate = request.isolate.ok_or(codes::INSTANCE_ISOLATE)?;
     let all = on_host(draft, request)?;
     if all.is_empty() {

@@ -7,6 +7,7 @@ use super::accounts::Caller;
 use super::answer::{Failed, Reply};
 use super::call::Call;
 use super::codes;
+use super::heartbeat::Heartbeats;
 use super::names::digits;
 use super::rows::{InstanceRow, ServiceRow};
 use super::search::Page;
@@ -67,7 +68,7 @@ fn service(view: &View, row: &ServiceRow, caller: &Caller) -> ServiceMessage {
         mtime: Some(moment::written(row.entity.updated_at)),
         revision: Some(row.revision()),
         platform_id: text(&record.platform_id),
-        editable: Some(caller.may_write(&record.owners, &record.user_ids).is_ok()),
+        editable: Some(caller.may_write(&record.user_ids).is_ok()),
         export_to: record.export_to.iter().map(|to| to.to_string()).collect(),
         ..counted(view, row)
     }
@@ -131,7 +132,7 @@ fn instances_found(polaris: &Polaris, call: &Call) -> Result<BatchQueryResponse,
     let view = polaris.look();
     let (amount, rows) = filter.find(&view, page);
     let listed = |row: &InstanceRow| {
-        let mut message = instance(row);
+        let mut message = instance(row, &polaris.beats);
         for label in INJECTED {
             message.metadata.remove(label);
         }
@@ -146,8 +147,22 @@ fn instances_found(polaris: &Polaris, call: &Call) -> Result<BatchQueryResponse,
     Ok(body)
 }
 
+/// Tells, of an instance whose heartbeats are missing, when the last one was.
+const LAST_HEARTBEAT: &str = "internal-lastheartbeat";
+
+/// An instance with everything that is known of it.
+pub(super) fn instance(row: &InstanceRow, beats: &Heartbeats) -> InstanceMessage {
+    let mut message = stored(row);
+    let missed = (!row.is_healthy()).then(|| last_beat(beats, row)).flatten();
+    if let Some(at) = missed {
+        let at = at.seconds().to_string();
+        message.metadata.insert(LAST_HEARTBEAT.into(), at.into());
+    }
+    message
+}
+
 /// An instance with everything that is stored of it.
-pub(super) fn instance(row: &InstanceRow) -> InstanceMessage {
+fn stored(row: &InstanceRow) -> InstanceMessage {
     let record = &row.record;
     let text = |text: &str| Some(text.to_owned());
     InstanceMessage {
@@ -176,16 +191,21 @@ pub(super) fn instance(row: &InstanceRow) -> InstanceMessage {
 }
 
 fn tell_beat(polaris: &Polaris, row: &InstanceRow, message: &mut InstanceMessage) {
-    let Some(ago) = polaris.beats.last_beat(row.entity.id, Instant::now()) else {
+    let Some(at) = last_beat(&polaris.beats, row) else {
         return;
     };
-    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-    let at = Timestamp(Timestamp::now().0.saturating_sub(ago));
     let mut tell = |label: &str, value: String| {
         message.metadata.insert(label.into(), value.into());
     };
     tell("last-heartbeat-timestamp", at.seconds().to_string());
     tell("last-heartbeat-time", moment::written(at));
+}
+
+/// When a watched instance was heard of.
+fn last_beat(beats: &Heartbeats, row: &InstanceRow) -> Option<Timestamp> {
+    let ago = beats.last_beat(row.entity.id, Instant::now())?;
+    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+    Some(Timestamp(Timestamp::now().0.saturating_sub(ago)))
 }
 
 /// Every label of a service's instances.

@@ -5,28 +5,59 @@ use std::sync::Arc;
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use crate::model::{Entity, Id, Kind, Pool, Snapshot, unique};
+use crate::model::{Entity, Id, Kind, NAME_BYTES_MAX, Pool, Snapshot, unique};
 
 /// This dialect's word in attributes, metrics and logs.
 pub(super) const DIALECT: &str = "polaris";
 
+/// How `/` and `:`, which a host cannot hold, are written in a pool's name; and how where that takes
+/// too many bytes, with what no name of Polaris holds.
+const ESCAPES: [(char, &str); 2] = [('/', "%2F"), (':', "%3A")];
+const SHORT_ESCAPES: [(char, &str); 2] = [('/', "~"), (':', "!")];
+
+fn escaped(text: &str, escapes: [(char, &str); 2]) -> String {
+    let [(slash, instead), (colon, other)] = escapes;
+    text.replace(slash, instead).replace(colon, other)
+}
+
 /// The name of a service's pool: `{service}.{namespace}`, which other services may name as their host.
-/// `/` and `:`, which a host cannot hold, are percent-encoded.
 pub(super) fn pool_name(namespace: &str, service: &str) -> String {
-    format!("{service}.{namespace}")
-        .replace('/', "%2F")
-        .replace(':', "%3A")
+    let plain = format!("{service}.{namespace}");
+    let name = escaped(&plain, ESCAPES);
+    if name.len() <= NAME_BYTES_MAX {
+        return name;
+    }
+    escaped(&plain, SHORT_ESCAPES)
 }
 
 /// The service whose pool this is; `None` for a pool that is called otherwise.
 pub(super) fn service_of(pool: &Pool) -> Option<Cow<'_, str>> {
-    let suffix = pool_name(pool.namespace.as_str(), "");
-    let service = pool.name.as_str().strip_suffix(&suffix)?;
+    let (namespace, name) = (pool.namespace.as_str(), pool.name.as_str());
+    let long = unescaped(namespace, name, ESCAPES);
+    if name.contains(['~', '!']) {
+        let short = unescaped(namespace, name, SHORT_ESCAPES);
+        let short = short.filter(|service| pool_name(namespace, service) == *name);
+        return short.or(long);
+    }
+    long
+}
+
+fn unescaped<'n>(
+    namespace: &str,
+    name: &'n str,
+    escapes: [(char, &str); 2],
+) -> Option<Cow<'n, str>> {
+    let suffix = escaped(&format!(".{namespace}"), escapes);
+    let service = name.strip_suffix(&suffix)?;
     if service.is_empty() {
         return None;
     }
-    Some(if service.contains('%') {
-        service.replace("%2F", "/").replace("%3A", ":").into()
+    let is_escaped = escapes.iter().any(|(_, instead)| service.contains(instead));
+    Some(if is_escaped {
+        let plain = |text: String, (was, instead): (char, &str)| {
+            text.replace(instead, was.encode_utf8(&mut [0; 4]))
+        };
+        escapes.into_iter().fold(service.to_owned(), plain).into()
     } else {
         service.into()
     })
@@ -135,6 +166,21 @@ mod tests {
             pool.namespace = namespace.parse::<crate::model::Name>().unwrap().into();
             assert_eq!(service_of(&pool).as_deref(), Some(service), "{name}");
         }
+        let (slashes, colons) = ("a/".repeat(64), ":".repeat(128));
+        let crowded = "x/y:".repeat(16);
+        for (namespace, service) in [
+            ("default", slashes.as_str()),
+            (&*crowded, "a/b:c"),
+            (&*crowded, &*colons),
+        ] {
+            let name = pool_name(namespace, service);
+            assert!(name.len() <= NAME_BYTES_MAX);
+            let mut pool = Pool::named(name.parse().unwrap());
+            pool.namespace = namespace.parse::<crate::model::Name>().unwrap().into();
+            assert_eq!(service_of(&pool).as_deref(), Some(service), "{name}");
+        }
+        let native = Pool::named("a~b!c.default".parse().unwrap());
+        assert_eq!(service_of(&native).as_deref(), Some("a~b!c"));
         let other = Pool::named("mine".parse().unwrap());
         assert_eq!(service_of(&other), None);
         let bare = Pool::named(".default".parse().unwrap());

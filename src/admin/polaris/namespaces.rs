@@ -96,7 +96,7 @@ fn update_one(draft: &mut Draft, request: &NamespaceRequest, caller: &Caller) ->
     let found = find(&draft.snapshot, name).ok_or(codes::NOT_FOUND_RESOURCE)?;
     let mut entity = Entity::clone(found);
     let mut record: NamespaceRecord = records::read(&entity);
-    caller.may_write(&record.owners, &record.user_ids)?;
+    caller.may_write(&record.user_ids)?;
     if let Some(comment) = &request.comment {
         let namespace = entity.as_kind::<Namespace>().cloned();
         let namespace = namespace.ok_or(codes::NOT_FOUND_RESOURCE)?;
@@ -125,7 +125,7 @@ fn delete_one(draft: &mut Draft, request: &NamespaceRequest, caller: &Caller) ->
         return Ok(request.echo());
     };
     let record: NamespaceRecord = records::read(&entity);
-    caller.may_write(&record.owners, &record.user_ids)?;
+    caller.may_write(&record.user_ids)?;
     if name == NamespaceRef::DEFAULT {
         let why = "the namespace default always exists";
         return Err(Failed::saying(codes::BAD_REQUEST, why));
@@ -209,11 +209,7 @@ fn message(
         total_service_count: Some(census.services),
         total_health_instance_count: Some(census.healthy),
         total_instance_count: Some(census.instances),
-        editable: Some(
-            call.caller
-                .may_write(&record.owners, &record.user_ids)
-                .is_ok(),
-        ),
+        editable: Some(call.caller.may_write(&record.user_ids).is_ok()),
         service_export_to: record
             .service_export_to
             .iter()
@@ -268,7 +264,7 @@ pub(super) async fn renew_token(polaris: &Polaris, call: Call) -> Reply {
         let found = find(&draft.snapshot, name).ok_or(codes::NOT_FOUND_RESOURCE)?;
         let mut entity = Entity::clone(found);
         let mut record: NamespaceRecord = records::read(&entity);
-        call.caller.may_write(&record.owners, &record.user_ids)?;
+        call.caller.may_write(&record.user_ids)?;
         record.token = fresh_digits().into();
         records::write(&mut entity, &record);
         draft.replace(entity)?;

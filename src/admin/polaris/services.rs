@@ -291,9 +291,7 @@ fn update_one(
     if before.alias.is_some() {
         return Err(fail(codes::NO_ALIAS_UPDATE));
     }
-    caller
-        .may_write(&before.owners, &before.user_ids)
-        .map_err(&echo)?;
+    caller.may_write(&before.user_ids).map_err(&echo)?;
     request.few_labels().map_err(fail)?;
     let mut record = before.clone();
     change(&mut record, request);
@@ -322,9 +320,7 @@ fn delete_one(
         return Ok(request.echo());
     };
     let record: ServiceRecord = records::read(&entity);
-    caller
-        .may_write(&record.owners, &record.user_ids)
-        .map_err(&echo)?;
+    caller.may_write(&record.user_ids).map_err(&echo)?;
     remove(draft, &entity).map_err(&echo)?;
     Ok(request.echo())
 }
@@ -438,7 +434,7 @@ pub(super) async fn renew_token(polaris: &Polaris, call: Call) -> Reply {
         let found = find(&draft.snapshot, namespace, name).ok_or(codes::NOT_FOUND_RESOURCE)?;
         let mut entity = Entity::clone(found);
         let mut record: ServiceRecord = records::read(&entity);
-        call.caller.may_write(&record.owners, &record.user_ids)?;
+        call.caller.may_write(&record.user_ids)?;
         record.token = fresh_digits().into();
         records::write(&mut entity, &record);
         draft.replace(entity)?;

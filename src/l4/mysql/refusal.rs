@@ -21,7 +21,7 @@ pub(in crate::l4) fn refusal(cause: Cause, sequence: u8) -> Option<Vec<u8>> {
         Cause::Full | Cause::Throttled => (1040, b"08004", "Too many connections"),
         Cause::Stopped => (1053, b"08S01", "The service is stopped"),
         Cause::ClearText => (1045, b"28000", "Access without SSL denied"),
-        // As MaxScale: a client's own error for a host that it cannot reach.
+        // A server's number: those from 2000 on are the client library's own, and no packet may have them.
         Cause::NoRoute
         | Cause::NoService
         | Cause::NoEndpoint
@@ -30,7 +30,7 @@ pub(in crate::l4) fn refusal(cause: Cause, sequence: u8) -> Option<Vec<u8>> {
         | Cause::ConnectTimeout
         | Cause::EndpointTls
         | Cause::ServerDown
-        | Cause::Killed => (2003, b"HY000", "failed to create new session"),
+        | Cause::Killed => (1045, b"28000", "failed to create new session"),
         Cause::Closed
         | Cause::ClientReset
         | Cause::EndpointReset
@@ -53,6 +53,11 @@ mod tests {
         let bytes = refusal(Cause::Full, 0).unwrap();
         assert_eq!(bytes, b"\x1d\0\0\0\xff\x10\x04#08004Too many connections");
         assert_eq!(refusal(Cause::ClearText, 2).unwrap()[3], 2);
+        let bytes = refusal(Cause::NoEndpoint, 0).unwrap();
+        assert_eq!(
+            bytes,
+            b"%\0\0\0\xff\x15\x04#28000failed to create new session"
+        );
         assert!(refusal(Cause::Demoted, 0).is_none());
     }
 }

@@ -16,7 +16,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use merge::{Member, Title, merge};
-pub use read::read;
+pub use read::{read, read_open};
 
 /// The largest document that is read, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 8 << 20;

@@ -25,6 +25,21 @@ const GUARD: &str = "x-enable-auth-in-api-gateway";
 /// # Errors
 /// [`Unreadable`]: too large, not JSON (nesting beyond 127 levels included), or JSON of another kind.
 pub fn read(bytes: &[u8]) -> Result<Document, Unreadable> {
+    read_where(bytes, |tag| tag.exposed)
+}
+
+/// The same without operations whose tag has a true `x-enable-auth-in-api-gateway`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_open(bytes: &[u8]) -> Result<Document, Unreadable> {
+    read_where(bytes, |tag| tag.exposed && !tag.guarded)
+}
+
+/// Which operations are taken, by the tag that decides.
+type Admits = fn(Tag) -> bool;
+
+fn read_where(bytes: &[u8], admits: Admits) -> Result<Document, Unreadable> {
     if bytes.len() > DOCUMENT_BYTES_MAX {
         return Err(Unreadable::TooLarge);
     }
@@ -36,7 +51,7 @@ pub fn read(bytes: &[u8]) -> Result<Document, Unreadable> {
         Err(error) => return Err(Unreadable::NotJson(error.to_string())),
     };
     let (version, outline) = understand(outline)?;
-    let selection = Selection::of(outline)?;
+    let selection = Selection::of(outline, admits)?;
     selection.into_document(version)
 }
 
@@ -82,10 +97,11 @@ struct Selection {
     paths: Map<String, Value>,
     components: Value,
     title: Value,
+    admits: Admits,
 }
 
 impl Selection {
-    fn of(outline: Outline) -> Result<Self, Unreadable> {
+    fn of(outline: Outline, admits: Admits) -> Result<Self, Unreadable> {
         let tags = tags(&outline.tags);
         let title = outline.info.get("title").cloned().unwrap_or_default();
         let mut selection = Self {
@@ -93,6 +109,7 @@ impl Selection {
             paths: Map::new(),
             components: outline.components,
             title,
+            admits,
         };
         for (path, item) in outline.paths.0 {
             if path.starts_with('/') && path.len() <= PATH_BYTES_MAX {
@@ -134,7 +151,8 @@ impl Selection {
             let Some(Value::Object(mut operation)) = item.remove(method) else {
                 continue;
             };
-            let Some(tag) = deciding_tag(&operation, tags).filter(|tag| tag.exposed) else {
+            let tag = deciding_tag(&operation, tags).filter(|tag| (self.admits)(*tag));
+            let Some(tag) = tag else {
                 continue;
             };
             self.operations.push(Operation {
@@ -165,6 +183,7 @@ impl Selection {
             mut paths,
             components,
             title,
+            ..
         } = self;
         let mut reach = Reach {
             source: &components,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde_json::Value;
 
-use super::value::Shape;
+use super::value::{Check, Shape, is_module};
 use super::{Configured, Parameter, Preset, Table, line, number};
 use crate::model::{Listener, ListenerProtocol};
 
@@ -40,7 +40,7 @@ const LISTENER: &[Parameter<Listener>] = &[
             |listener| protocol(listener.protocol).into(),
             write_protocol,
         ),
-    Parameter::text("authenticator").preset(Preset::Text("MySQLAuth")),
+    Parameter::new("authenticator", AUTHENTICATOR, Preset::Text("MySQLAuth")),
     Parameter::text("auth_options").also(&["authenticator_options"]),
     Parameter::no("ssl"),
     Parameter::text("ssl_cert"),
@@ -61,6 +61,12 @@ const PORT: Shape = Shape::Int {
     least: 1,
     most: 65_535,
 };
+
+/// The only one, with its newer name.
+const AUTHENTICATOR: Shape = Shape::Checked(Check {
+    holds: |name| is_module(name, &["mysqlauth", "mariadbauth"]),
+    what: "an authenticator of listeners",
+});
 
 /// `default` is everywhere.
 fn write_address(listener: &mut Listener, value: &Value) -> Result<(), String> {

@@ -94,6 +94,12 @@ enum Place<T: 'static> {
         read: fn(&T) -> Value,
         write: fn(&mut T, &Value) -> Result<(), String>,
     },
+    /// In the object; and beside it as it was written, which is shown while it means the same.
+    Spelled {
+        read: fn(&T) -> Value,
+        write: fn(&mut T, &Value) -> Result<(), String>,
+        means: fn(&T, &str) -> bool,
+    },
 }
 
 impl<T> Copy for Parameter<T> {}
@@ -192,6 +198,16 @@ impl<T> Parameter<T> {
         Self { place, ..self }
     }
 
+    const fn spelled(
+        self,
+        read: fn(&T) -> Value,
+        write: fn(&mut T, &Value) -> Result<(), String>,
+        means: fn(&T, &str) -> bool,
+    ) -> Self {
+        let place = Place::Spelled { read, write, means };
+        Self { place, ..self }
+    }
+
     /// What it is where nobody said.
     pub fn default_value(&self) -> Value {
         self.preset.value()
@@ -221,7 +237,7 @@ impl<T> Parameter<T> {
 
     /// Whether the gateway acts by it.
     pub fn acts(&self) -> bool {
-        self.effect == Effect::OnTraffic || matches!(self.place, Place::Field { .. })
+        self.effect == Effect::OnTraffic || !matches!(self.place, Place::Beside)
     }
 
     fn is_called(&self, name: &str) -> bool {
@@ -232,6 +248,11 @@ impl<T> Parameter<T> {
     fn read(&self, held: &Held<T>) -> Value {
         match self.place {
             Place::Field { read, .. } => read(&held.spec),
+            Place::Spelled { read, means, .. } => {
+                let kept = held.beside.get(self.name);
+                let kept = kept.filter(|kept| means(&held.spec, line(kept)));
+                kept.cloned().unwrap_or_else(|| read(&held.spec))
+            }
             Place::Beside => {
                 let kept = held.beside.get(self.name).cloned();
                 kept.unwrap_or_else(|| self.default_value())
@@ -247,6 +268,11 @@ impl<T> Parameter<T> {
         let parsed = self.shape.parse(given);
         let written = parsed.and_then(|value| match self.place {
             Place::Field { write, .. } => write(&mut held.spec, &value),
+            Place::Spelled { write, .. } => {
+                write(&mut held.spec, &value)?;
+                held.beside.insert(self.name.to_owned(), value);
+                Ok(())
+            }
             Place::Beside => {
                 held.beside.insert(self.name.to_owned(), value);
                 Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::value::{MILLIS_MAX, SECONDS_MAX, Shape};
+use super::value::{Check, MILLIS_MAX, SECONDS_MAX, Shape};
 use super::{Configured, Parameter, Preset, Table, line, number, shown, truth};
 use crate::model::{Monitor, MonitorModule, Secret};
 
@@ -93,7 +93,7 @@ const MONITOR: &[Parameter<Monitor>] = &[
     Parameter::count("disk_space_check_interval", 0),
     Parameter::text("script"),
     Parameter::seconds("script_timeout", 90),
-    Parameter::text("events").preset(Preset::Text("all")),
+    Parameter::new("events", EVENTS, Preset::Text("all")),
 ];
 
 const INTERVAL: Shape = Shape::Millis {
@@ -108,6 +108,44 @@ const ATTEMPTS: Shape = Shape::Int {
     least: 1,
     most: 255,
 };
+
+/// What happens to servers, in MaxScale's words.
+const EVENT_WORDS: [&str; 23] = [
+    "all",
+    "master_down",
+    "master_up",
+    "slave_down",
+    "slave_up",
+    "server_down",
+    "server_up",
+    "synced_down",
+    "synced_up",
+    "donor_down",
+    "donor_up",
+    "ndb_down",
+    "ndb_up",
+    "lost_master",
+    "lost_slave",
+    "lost_synced",
+    "lost_donor",
+    "lost_ndb",
+    "new_master",
+    "new_slave",
+    "new_synced",
+    "new_donor",
+    "new_ndb",
+];
+const EVENTS: Shape = Shape::Checked(Check {
+    holds: |text| {
+        words(text).next().is_some() && words(text).all(|word| EVENT_WORDS.contains(&word))
+    },
+    what: "`all`, or a list of events as `master_down,new_master`",
+});
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split([',', ' ', '\t']);
+    words.filter(|word| !word.is_empty())
+}
 
 const MARIADB_MON: &[Parameter<Monitor>] = &[
     rule!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::value::Shape;
+use super::value::{Check, Shape, is_module};
 use super::{Configured, Custom, Parameter, Preset, Table, line, number, shown, truth};
 use crate::model::{ProxyHeader, Server};
 
@@ -38,9 +38,9 @@ const SERVER: &[Parameter<Server>] = &[
             Ok(())
         },
     ),
-    Parameter::text("protocol").preset(Preset::Text("MariaDBBackend")),
+    Parameter::new("protocol", PROTOCOL, Preset::Text("MariaDBBackend")),
     Parameter::new("extra_port", ANY_PORT, Preset::Int(0)),
-    Parameter::text("authenticator"),
+    Parameter::new("authenticator", AUTHENTICATOR, Preset::None),
     Parameter::text(MONITOR_USER).field(
         |server| shown(of(server, MONITOR_USER)),
         |server, value| keep(server, MONITOR_USER, value),
@@ -79,6 +79,24 @@ const ANY_PORT: Shape = Shape::Int {
     least: 0,
     most: 65_535,
 };
+
+/// The only one, with its older and newer names.
+const PROTOCOL: Shape = Shape::Checked(Check {
+    holds: |name| {
+        let known = [
+            "mariadbbackend",
+            "mysqlbackend",
+            "mariadbprotocol",
+            "mariadb",
+        ];
+        is_module(name, &known)
+    },
+    what: "a protocol of servers",
+});
+const AUTHENTICATOR: Shape = Shape::Checked(Check {
+    holds: |name| is_module(name, &["mysqlbackendauth", "mariadbbackendauth"]),
+    what: "an authenticator of servers",
+});
 
 fn of<'s>(server: &'s Server, name: &str) -> &'s str {
     server.parameters.get(name).map_or("", |value| value)

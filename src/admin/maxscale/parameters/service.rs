@@ -73,9 +73,10 @@ const IDLE: Shape = Shape::Seconds {
     most: SECONDS_MAX,
 };
 
-const READ_CONN_ROUTE: &[Parameter<Service>] = &[Parameter::text("router_options").field(
+const READ_CONN_ROUTE: &[Parameter<Service>] = &[Parameter::text("router_options").spelled(
     |service| read(service, |sessions| shown(&roles(sessions))),
     write_roles,
+    means_roles,
 )];
 
 /// With readwritesplit they name no roles.
@@ -163,6 +164,11 @@ fn write_roles(service: &mut Service, value: &Value) -> Result<(), String> {
     let parsed = parse_roles(line(value))?;
     sessions_mut(service)?.roles = parsed;
     Ok(())
+}
+
+fn means_roles(service: &Service, options: &str) -> bool {
+    let own = service.sessions.as_ref().map(|sessions| &sessions.roles);
+    parse_roles(options).ok().as_ref() == own
 }
 
 fn parse_roles(options: &str) -> Result<BTreeSet<Role>, String> {

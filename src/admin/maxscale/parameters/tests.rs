@@ -96,11 +96,18 @@ fn what_the_gateway_acts_by_goes_to_the_model() {
     assert_eq!(sessions.roles, BTreeSet::from([Role::Master, Role::Slave]));
     assert_eq!(
         Value::Object(held.beside.clone()),
-        json!({"user": "u", "password": "p"})
+        json!({"user": "u", "password": "p", "router_options": "Slave, master"})
     );
     let shown = CONN.show(&held);
     assert_eq!(shown["password"], MASK);
-    assert_eq!(shown["router_options"], "master,slave");
+    assert_eq!(shown["router_options"], "Slave, master");
+    let sessions = held.spec.sessions.as_deref_mut().unwrap();
+    sessions.roles.remove(&Role::Slave);
+    let shown = CONN.show(&held);
+    assert_eq!(
+        shown["router_options"], "master",
+        "another interface's word"
+    );
     assert_eq!(shown["connection_timeout"], 300);
 }
 
@@ -294,5 +301,31 @@ fn no_table_has_a_name_twice() {
     check(&settings());
     for module in filter_modules() {
         check(&filter(module).unwrap());
+    }
+}
+
+#[test]
+fn a_module_or_an_event_that_nobody_knows_is_refused() {
+    let mut server = a_server();
+    for name in ["MariaDBBackend", "mysqlbackend"] {
+        alter(&super::server(), &mut server, json!({"protocol": name})).unwrap();
+    }
+    for wrong in [
+        json!({"protocol": "nosuch"}),
+        json!({"authenticator": "nosuch"}),
+    ] {
+        assert!(alter(&super::server(), &mut server, wrong).is_err());
+    }
+    let events = monitor(MonitorModule::MariadbMon);
+    let events = events
+        .iter()
+        .find(|one| one.name == "events")
+        .unwrap()
+        .shape;
+    for good in ["all", "master_down", "master_down, new_master"] {
+        assert_eq!(events.parse(&json!(good)), Ok(json!(good)));
+    }
+    for bad in ["nosuch_event", "Master_down", "master_down,x", ",", " "] {
+        assert!(events.parse(&json!(bad)).is_err(), "{bad:?}");
     }
 }

@@ -269,6 +269,11 @@ pub(super) const COUNT_OR_PERCENT: Shape = Shape::Checked(Check {
     what: "a number or a percentage",
 });
 
+/// Whether a module is called by one of these names, which have no case.
+pub(super) fn is_module(name: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 fn is_count(text: &str) -> bool {
     COUNT.parse_text(text).is_some()
 }
