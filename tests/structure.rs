@@ -49,8 +49,6 @@ const FREE: &[&str] = &["boot", "lib"];
 
 /// Files that may name one module more, with the reason.
 const EXCEPT: &[(&str, &str, &str)] = &[
-    ("admin/status.rs", "table", "shows live health"),
-    ("admin/status.rs", "upstream", "shows live health"),
     (
         "admin/polaris/heartbeat.rs",
         "upstream",

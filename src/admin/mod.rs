@@ -35,7 +35,7 @@ use problem::Details;
 #[derive(Debug)]
 pub struct Admin {
     pub access: Arc<Access>,
-    /// Calls a second, over all clients of one port; none is no bound. A bound is for ports that
+    /// Calls a second, over all clients of one dialect; none is no bound. A bound is for ports that
     /// strangers reach: on loopback it would only slow down whoever configures the gateway.
     pub calls_per_second: Option<NonZeroU32>,
     pub calls: Calls,

@@ -6,6 +6,7 @@ use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
 use super::Fault;
+use super::access_file::AccessFile;
 use crate::config::{Format, Log};
 
 /// Starts the log, to standard error. pingora's own messages come along, but only from `warn` up.
@@ -30,11 +31,7 @@ pub(super) fn access_sink(path: Option<&Path>) -> Result<Box<dyn Write + Send>, 
     let Some(path) = path else {
         return Ok(Box::new(std::io::stdout()));
     };
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path);
-    let file = file.map_err(|error| {
+    let file = AccessFile::open(path).map_err(|error| {
         let why = format!("log.access_path {}: {error}", path.display());
         Fault::machine(format!("{why}; name a file that can be written"))
     })?;

@@ -1,5 +1,6 @@
 //! The only file that knows every part: builds them in order, starts them, ends them.
 
+mod access_file;
 mod answers;
 mod demo;
 mod fault;

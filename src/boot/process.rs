@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::demo as show;
-use super::{Concern, Fault, Running, logging};
+use super::{Concern, Fault, Running, access_file, logging};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::net::handover::{Legacy, Offer};
@@ -160,25 +160,37 @@ pub fn demo(mut settings: Settings) -> Result<(), Fault> {
     outcome
 }
 
-/// SIGTERM and SIGINT, which mean the same.
+/// SIGTERM and SIGINT, which mean the same; SIGHUP and SIGUSR1, by which rotators of logs ask for a
+/// fresh file; and SIGUSR2, by which nginx is upgraded, so that nobody who is used to that ends us.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self, Fault> {
-        let terminate = signal(SignalKind::terminate())?;
         Ok(Self {
-            terminate,
+            terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
+    /// Waits for one that ends the process.
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => access_file::reopen(),
+                _ = self.user1.recv() => access_file::reopen(),
+                _ = self.user2.recv() => tracing::warn!("to upgrade, start the new binary with `run --upgrade`"),
+            }
         }
     }
 }

@@ -121,7 +121,7 @@ pub struct Limits {
     pub h2_header_list_max: u32,
     /// Control frames without progress within a window; answer ENHANCE_YOUR_CALM. Default 1000.
     pub h2_control_frames_max: u32,
-    /// What the two above are counted in. Default 10 s.
+    /// What control frames are counted in. Default 10 s.
     pub h2_window: Duration,
     /// Connections in all; default 80 % of the process's file descriptors.
     pub connections_max: Option<usize>,
@@ -131,7 +131,8 @@ pub struct Limits {
     pub upstream_header_max: usize,
     /// 1xx answers before the final one; answer 502. Default 8.
     pub upstream_informational_max: usize,
-    /// Requests per second over all admin APIs; answer 429. Default 100.
+    /// Requests per second of each admin API but Polaris', where the admin port is not on loopback; answer 429.
+    /// Default 100.
     pub admin_rate_max: u32,
 }
 

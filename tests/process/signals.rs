@@ -1,6 +1,7 @@
 //! How it ends.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::client::Client;
 use crate::support::origin::{Act, Gate, Origin, Response};
-use crate::support::process::Process;
+use crate::support::process::{FREE_PORTS, Process};
 use crate::support::wait::{self, PATIENCE};
 
 /// An origin that answers when the gate opens.
@@ -72,7 +73,7 @@ fn the_second_signal_ends_at_once() {
 fn what_does_not_end_is_ended_when_its_time_is_over() {
     let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::new());
     let origin = held(&gate);
-    let vars: Vec<_> = crate::support::process::FREE_PORTS
+    let vars: Vec<_> = FREE_PORTS
         .iter()
         .copied()
         .chain([("SLUICEGATE_PROXY_DRAIN_TIMEOUT", "100ms")])
@@ -111,4 +112,44 @@ fn a_stop_under_load_fails_no_request() {
         client.join().unwrap();
     }
     assert_eq!(process.ended().code(), Some(0), "{:?}", process.log());
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_opened_anew_and_nobody_notices() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, moved) = (
+        folder.path().join("access.log"),
+        folder.path().join("access.log.1"),
+    );
+    let vars = [
+        FREE_PORTS,
+        &[
+            ("SLUICEGATE_LOG_ACCESS", "text"),
+            ("SLUICEGATE_LOG_ACCESS_PATH", log.to_str().unwrap()),
+        ],
+    ]
+    .concat();
+    let mut process = Process::start_with(folder.path(), &[], &vars);
+    let lines = |path: &Path, wanted: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter(|line| line.contains(wanted)).count()
+    };
+    for (n, signal) in [Signal::HUP, Signal::USR1].into_iter().enumerate() {
+        let (before, after) = (format!("/before{n}"), format!("/after{n}"));
+        process.get(&before);
+        wait::until(PATIENCE, "the line is written", || {
+            lines(&log, &before) == 1
+        });
+        std::fs::rename(&log, &moved).unwrap();
+        process.signal(signal);
+        wait::until(PATIENCE, "the new file has lines", || {
+            process.get(&after);
+            lines(&log, &after) > 0
+        });
+        assert_eq!((lines(&moved, &before), lines(&log, &before)), (1, 0));
+    }
+    process.signal(Signal::USR2);
+    assert_eq!(process.get("/").status, 404);
+    assert!(process.is_running());
+    process.stop();
 }
