@@ -6,7 +6,7 @@
 //! reaches a route at all is the router's business, and the router compares the same bytes.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, Method, Uri};
@@ -103,9 +103,8 @@ fn padded(text: &[u8]) -> Option<[u8; TOKEN_BYTES_MAX]> {
 #[derive(Clone, Debug)]
 pub enum Access {
     /// Everyone who can reach it. What a browser can be talked into is refused: the Host must be an
-    /// IP address, `localhost`, or one of `hosts` (lower case), and a change must not come from
-    /// another origin's page.
-    Open { hosts: Vec<String> },
+    /// IP address or `localhost`, and a change must not come from another origin's page.
+    Open,
     /// Who bears one of these tokens.
     Tokens(Vec<Token>),
     /// The dialect behind the door asks for itself, or nobody is asked.
@@ -135,8 +134,7 @@ impl Denied {
             Self::UnknownToken => "the token is not known",
             Self::ReadOnlyToken => "the token may only read",
             Self::UntrustedHost => {
-                "without tokens the host must be an IP address, localhost or a configured name; \
-                 add the name to the admin hosts or configure tokens"
+                "without tokens the host must be an IP address or localhost; configure tokens to use a name"
             }
             Self::UntrustedOrigin => "a page of another origin may not change anything here",
         }
@@ -144,24 +142,10 @@ impl Denied {
 }
 
 impl Access {
-    /// Whether a listener with this access may bind to `address`.
-    ///
-    /// # Errors
-    /// The sentence that says how to fix it.
-    pub fn may_listen_at(&self, address: SocketAddr) -> Result<(), String> {
-        match self {
-            Self::Open { .. } if !address.ip().is_loopback() => Err(format!(
-                "the admin address {address} can be reached from other machines and has no \
-                 authentication; configure admin tokens or listen on 127.0.0.1"
-            )),
-            Self::Open { .. } | Self::Tokens(_) | Self::Dialect => Ok(()),
-        }
-    }
-
     /// Lets a request in, or says why not.
     pub fn admit(&self, need: Need, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
         match self {
-            Self::Open { hosts } => admit_local(hosts, need, uri, headers),
+            Self::Open => admit_local(need, uri, headers),
             Self::Tokens(_) if need == Need::Nothing => Ok(()),
             Self::Tokens(tokens) => admit_bearer(tokens, need, headers),
             Self::Dialect => Ok(()),
@@ -209,9 +193,9 @@ fn role_of(tokens: &[Token], text: &[u8]) -> Option<Role> {
     }
 }
 
-fn admit_local(hosts: &[String], need: Need, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
+fn admit_local(need: Need, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
     let host = only_host(uri, headers).ok_or(Denied::UntrustedHost)?;
-    if !is_trusted(hosts, host) {
+    if !is_trusted(host) {
         return Err(Denied::UntrustedHost);
     }
     match headers.get(ORIGIN) {
@@ -224,7 +208,7 @@ fn admit_local(hosts: &[String], need: Need, uri: &Uri, headers: &HeaderMap) -> 
 
 /// Whether the Host is a name that only this machine's own callers use: an IP address or `localhost`.
 pub fn is_called_local(uri: &Uri, headers: &HeaderMap) -> bool {
-    only_host(uri, headers).is_some_and(|host| is_trusted(&[], host))
+    only_host(uri, headers).is_some_and(is_trusted)
 }
 
 /// The one authority a request names; an absolute-form target must agree with the Host.
@@ -238,7 +222,7 @@ fn only_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     uri.authority().is_none_or(agrees).then_some(host)
 }
 
-fn is_trusted(hosts: &[String], authority: &str) -> bool {
+fn is_trusted(authority: &str) -> bool {
     let Some((host, _)) = split_port(authority) else {
         return false;
     };
@@ -246,9 +230,7 @@ fn is_trusted(hosts: &[String], authority: &str) -> bool {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    literal.unwrap_or(&host).parse::<IpAddr>().is_ok()
-        || host == "localhost"
-        || hosts.contains(&host)
+    literal.unwrap_or(&host).parse::<IpAddr>().is_ok() || host == "localhost"
 }
 
 /// Whether a page of another origin asks, as its browser says. Who logs in by what browsers send along
@@ -345,9 +327,7 @@ mod tests {
 
     #[test]
     fn without_tokens_only_hosts_that_no_page_can_choose_are_trusted() {
-        let access = Access::Open {
-            hosts: vec!["gw.internal".into()],
-        };
+        let access = Access::Open;
         let verdict =
             |host: &str| access.admit(Need::Read, &Uri::from_static("/"), &with(&HOST, &[host]));
         for fine in [
@@ -358,7 +338,6 @@ mod tests {
             "localhost:8001",
             "LOCALHOST",
             "localhost.",
-            "gw.internal:8001",
             "10.0.0.7:1",
         ] {
             assert_eq!(verdict(fine), Ok(()), "{fine}");
@@ -369,7 +348,8 @@ mod tests {
             "localhost.evil.example",
             "localhost:x",
             "",
-            "gw.internal@evil",
+            "gw.internal",
+            "localhost@evil",
             "2130706433",
             "0x7f.1",
         ] {
@@ -379,7 +359,7 @@ mod tests {
 
     #[test]
     fn one_host_and_an_agreeing_target_are_needed() {
-        let access = Access::Open { hosts: vec![] };
+        let access = Access::Open;
         let twice = with(&HOST, &["127.0.0.1", "evil.example"]);
         let uri = Uri::from_static("/");
         assert_eq!(
@@ -400,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_foreign_page_cannot_change_anything() {
-        let access = Access::Open { hosts: vec![] };
+        let access = Access::Open;
         let verdict = |need, origin: &str| {
             let mut headers = with(&HOST, &["127.0.0.1:8001"]);
             headers.insert(ORIGIN, origin.parse().unwrap());
@@ -411,23 +391,6 @@ mod tests {
         for foreign in ["http://evil.example", "null", "http://127.0.0.1:9999"] {
             assert_eq!(verdict(Need::Write, foreign), Err(Denied::UntrustedOrigin));
         }
-    }
-
-    #[test]
-    fn only_loopback_may_be_open() {
-        let open = Access::Open { hosts: vec![] };
-        assert!(
-            open.may_listen_at("127.0.0.1:8001".parse().unwrap())
-                .is_ok()
-        );
-        assert!(open.may_listen_at("[::1]:8001".parse().unwrap()).is_ok());
-        let why = open.may_listen_at("0.0.0.0:8001".parse().unwrap());
-        assert!(why.unwrap_err().contains("configure admin tokens"));
-        assert!(
-            two_tokens()
-                .may_listen_at("0.0.0.0:1".parse().unwrap())
-                .is_ok()
-        );
     }
 
     #[test]

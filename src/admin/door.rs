@@ -58,9 +58,10 @@ impl Door {
         }
     }
 
-    /// Without a bound on calls: heartbeats come as often as there are instances.
-    pub fn unlimited(self) -> Self {
-        Self { rate: None, ..self }
+    /// With another bound on calls a second, or none.
+    pub fn limited(self, per_second: Option<NonZeroU32>) -> Self {
+        let rate = per_second.map(|rate| Bucket::new(rate, Instant::now()));
+        Self { rate, ..self }
     }
 
     /// Puts the door before everything in `router`, its fallbacks included.
@@ -178,7 +179,7 @@ mod tests {
 
     fn behind(door: impl FnOnce(&mut Door), rate: Option<u32>) -> Router {
         let calls = Calls::register(&crate::metrics::Metrics::new()).unwrap();
-        let access = Arc::new(Access::Open { hosts: vec![] });
+        let access = Arc::new(Access::Open);
         let mut ours = Door::new("native", access, rate.and_then(NonZeroU32::new), calls);
         door(&mut ours);
         let boom = get(|| async {

@@ -1,6 +1,7 @@
 //! Joins the *maxscale* dialect to its port, and to the live state that it shows.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
@@ -83,7 +84,8 @@ impl Site<'_> {
             .with_findings(Arc::new(shown.monitors.clone()))
             .with_process(self.process(shown.listeners));
         let dialect = MaxScale::new(registry.clone(), live, port.at);
-        let router = maxscale_router(doors, dialect.clone());
+        let limit = self.calls_per_second(port.at);
+        let router = maxscale_router(doors, limit, dialect.clone());
         let (listener, most) = (port.listener, serve::CONNECTIONS_MAX);
         Ok([
             tokio::spawn(serve::serve(listener, router, most, until(stopped))),
@@ -124,9 +126,9 @@ fn check_operators(at: SocketAddr, registry: &Registry) -> Result<(), Fault> {
 }
 
 /// The dialect behind a door of its own. It asks itself who comes, and by which name.
-fn maxscale_router(doors: &Admin, dialect: MaxScale) -> Router {
+fn maxscale_router(doors: &Admin, limit: Option<NonZeroU32>, dialect: MaxScale) -> Router {
     let mut door = doors.door("maxscale");
     door.access = Arc::new(Access::Dialect);
     door.refusal = refusal;
-    door.before(router(dialect))
+    door.limited(limit).before(router(dialect))
 }

@@ -446,7 +446,7 @@ impl Site<'_> {
     fn doors(&self) -> Result<Admin, Fault> {
         Ok(Admin {
             access: Arc::new(self.access()?),
-            calls_per_second: self.calls_per_second(),
+            calls_per_second: self.calls_per_second(self.settings.admin.listen),
             calls: Calls::register(&self.metrics).map_err(Fault::machine)?,
         })
     }
@@ -489,7 +489,7 @@ impl Site<'_> {
     fn access(&self) -> Result<Access, Fault> {
         let admin = &self.settings.admin;
         if admin.tokens.is_empty() {
-            return Ok(Access::Open { hosts: Vec::new() });
+            return Ok(Access::Open);
         }
         let token = |token: &config::Token| {
             let role = match token.role {
@@ -503,9 +503,10 @@ impl Site<'_> {
         ))
     }
 
-    /// On loopback only whoever configures the gateway calls, as fast as it likes.
-    fn calls_per_second(&self) -> Option<NonZeroU32> {
-        let is_local = self.settings.admin.listen.ip().is_loopback();
+    /// The bound of an admin API at that address. On loopback only whoever configures the gateway calls, as
+    /// fast as it likes.
+    fn calls_per_second(&self, at: SocketAddr) -> Option<NonZeroU32> {
+        let is_local = at.ip().to_canonical().is_loopback();
         NonZeroU32::new(self.settings.limits.admin_rate_max).filter(|_| !is_local)
     }
 }

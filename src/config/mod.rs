@@ -131,7 +131,7 @@ pub struct Limits {
     pub upstream_header_max: usize,
     /// 1xx answers before the final one; answer 502. Default 8.
     pub upstream_informational_max: usize,
-    /// Requests per second of each admin API but Polaris', where the admin port is not on loopback; answer 429.
+    /// Requests per second of each admin API but Polaris', where its port is not on loopback; answer 429.
     /// Default 100.
     pub admin_rate_max: u32,
 }

@@ -35,7 +35,7 @@ pub(crate) fn without_database() -> Router {
 fn open(database: bool) -> Router {
     let registry = native::registry();
     let admin = Admin {
-        access: Arc::new(Access::Open { hosts: Vec::new() }),
+        access: Arc::new(Access::Open),
         calls_per_second: None,
         calls: Calls::register(&Metrics::new()).unwrap(),
     };

@@ -29,7 +29,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let registry = registry();
-        let router = router(&registry, Access::Open { hosts: Vec::new() });
+        let router = router(&registry, Access::Open);
         Self { registry, router }
     }
 }

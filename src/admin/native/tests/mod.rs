@@ -42,7 +42,7 @@ struct Seen {
 
 impl Gate {
     fn open() -> Self {
-        Self::with(Access::Open { hosts: vec![] })
+        Self::with(Access::Open)
     }
 
     fn with(access: Access) -> Self {
