@@ -343,14 +343,18 @@ fn progress<'a>(session: &'a mut Session, x: &Exchange, sent: Sent) -> failure::
     } else {
         failure::Body::Replayable
     };
-    // Who expects a word of the endpoint waits for it with reason (RFC 9110 §10.1.1).
-    let waits = session.req_header().headers.has(&EXPECT) && x.outcome.received == 0;
-    let owing = !waits && !session.as_mut().is_body_done();
     failure::Progress {
-        owing,
+        owing: is_owing(session, x),
         method: &session.req_header().method,
         sent,
         answered,
         body,
     }
+}
+
+/// Whether an endpoint that says nothing waits for the client. It does not once it has begun to answer,
+/// nor where the client waits for its word (RFC 9110 §10.1.1).
+fn is_owing(session: &mut Session, x: &Exchange) -> bool {
+    let expects = session.req_header().headers.has(&EXPECT) && x.outcome.received == 0;
+    session.response_written().is_none() && !expects && !session.as_mut().is_body_done()
 }
