@@ -15,16 +15,20 @@ pub(super) fn trusted(settings: &config::Proxy) -> Result<TrustedProxies, Fault>
         .map_err(|error| Fault::new(Concern::Settings, error))
 }
 
+pub(super) const fn of_heads(settings: &config::Limits) -> HeadLimits {
+    HeadLimits {
+        line_bytes_max: settings.request_line_max,
+        field_bytes_max: settings.header_field_max,
+        fields_max: settings.header_count_max,
+        head_bytes_max: settings.header_section_max,
+    }
+}
+
 pub(super) fn of(settings: &config::Limits) -> Limits {
     let defaults = Limits::default();
     let per_address = settings.connections_per_address_max;
     Limits {
-        head: HeadLimits {
-            line_bytes_max: settings.request_line_max,
-            field_bytes_max: settings.header_field_max,
-            fields_max: settings.header_count_max,
-            head_bytes_max: settings.header_section_max,
-        },
+        head: of_heads(settings),
         head_time: settings.header_timeout,
         idle: settings.keepalive_timeout,
         handshake: settings.tls_handshake_timeout,

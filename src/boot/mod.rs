@@ -287,7 +287,7 @@ impl Site<'_> {
             trusted: limits::trusted(&self.settings.proxy)?,
             instance: Instance::new(&name).ok_or_else(|| Fault::machine("no name for Via"))?,
             body_bytes_max: self.settings.limits.body_max,
-            head: limits::of(&self.settings.limits).head,
+            head: limits::of_heads(&self.settings.limits),
             upstream: UpstreamLimits {
                 header_bytes_max: self.settings.limits.upstream_header_max,
                 informational_max: self.settings.limits.upstream_informational_max,
@@ -312,7 +312,7 @@ impl Site<'_> {
         };
         let workers = proxy.workers.map_or_else(cores, usize::from);
         let limits = Limits {
-            trusted: limits::trusted(&self.settings.proxy)?,
+            trusted: shared.trusted.clone(),
             ..limits::of(&self.settings.limits)
         };
         let tls = Arc::new(TableTls(Arc::clone(&self.current)));

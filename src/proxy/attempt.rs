@@ -76,7 +76,8 @@ impl Attempt {
         Ok(self.pick.insert(pick))
     }
 
-    /// The endpoint hears how it went, unless it could not know better or has answered: what becomes of a response is no word on whether it can be asked.
+    /// The endpoint hears how it went, unless it could not know better or has answered: what becomes of
+    /// a response is no word on whether it can be asked.
     pub(super) fn end(&mut self, failure: &Failure, sent: failure::Sent, now: Instant) {
         let heard = self.answered.is_some() || self.is_stale(failure.kind, sent);
         if let (Some(pick), Some(outcome), false) = (&self.pick, failure.observed(), heard) {

@@ -96,15 +96,10 @@ impl Gateway {
     }
 
     /// The failure that ends the request: that of its last attempt, or one before any.
-    pub(super) fn ends_request(
-        &self,
-        judge: impl FnOnce() -> Failure,
-        x: &mut Exchange,
-    ) -> Failure {
+    pub(super) fn ends_request(&self, judged: Failure, x: &mut Exchange) -> Failure {
         *x.outcome.failure.get_or_insert_with(|| {
-            let failure = judge();
-            self.shared.totals.failed(failure.kind);
-            failure
+            self.shared.totals.failed(judged.kind);
+            judged
         })
     }
 

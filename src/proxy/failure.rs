@@ -106,8 +106,15 @@ pub struct Progress<'a> {
     pub sent: Sent,
     pub answered: Answered,
     pub body: Body,
+}
+
+/// What the endpoint has of a request when it says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// All that it needs for an answer.
+    Asked,
     /// The client has more of its body to send, and nobody keeps it from doing so.
-    pub owing: bool,
+    Owed,
 }
 
 /// Whether another attempt is safe. Whether there is budget for one is the caller's to know.
@@ -130,11 +137,11 @@ pub const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Failure {
     /// Judges `error`, which ended an attempt that had come as far as `progress` says.
-    pub fn of(error: &Error, progress: &Progress<'_>) -> Self {
-        let kind = match kind(error) {
+    pub fn of(error: &Error, request: Request, progress: &Progress<'_>) -> Self {
+        let kind = match (kind(error), request) {
             // The endpoint cannot answer what it has not been asked.
-            Kind::ReadTimeout if progress.owing => Kind::ClientTimeout,
-            kind => kind,
+            (Kind::ReadTimeout, Request::Owed) => Kind::ClientTimeout,
+            (kind, Request::Asked | Request::Owed) => kind,
         };
         let refused = kind == Kind::Protocol && matches!(error.retry, RetryType::Decided(true));
         Self::judge(kind, refused, progress)
@@ -518,7 +525,6 @@ mod tests {
         sent: Sent::Something,
         answered: Answered::Nothing,
         body: Body::Replayable,
-        owing: false,
     };
     const POST: Progress<'_> = Progress {
         method: &Method::POST,
@@ -530,11 +536,19 @@ mod tests {
     }
 
     fn up(etype: ErrorType) -> Failure {
-        Failure::of(&Error::new_up(etype), &GET)
+        Failure::of(&Error::new_up(etype), Request::Asked, &GET)
     }
 
     fn down(etype: ErrorType) -> Failure {
-        Failure::of(&Error::new_down(etype), &GET)
+        Failure::of(&Error::new_down(etype), Request::Asked, &GET)
+    }
+
+    #[test]
+    fn an_endpoint_that_waits_for_the_client_is_not_late() {
+        let late = Error::new_up(ErrorType::ReadTimedout);
+        let kind = |request| Failure::of(&late, request, &GET).kind;
+        assert_eq!(kind(Request::Asked), Kind::ReadTimeout);
+        assert_eq!(kind(Request::Owed), Kind::ClientTimeout);
     }
 
     #[test]
@@ -605,21 +619,27 @@ mod tests {
     fn causes_tell_a_reset_from_an_end_and_a_bad_certificate_from_a_bad_handshake() {
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         let error = Error::because(ErrorType::ReadError, "reading", reset).into_up();
-        assert_eq!(Failure::of(&error, &GET).kind, Kind::Reset);
+        assert_eq!(Failure::of(&error, Request::Asked, &GET).kind, Kind::Reset);
         let wrapped = error.more_context("around it");
-        assert_eq!(Failure::of(&wrapped, &GET).kind, Kind::Reset);
+        assert_eq!(
+            Failure::of(&wrapped, Request::Asked, &GET).kind,
+            Kind::Reset
+        );
 
         let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let bad = io::Error::new(io::ErrorKind::InvalidData, bad);
         let error = Error::because(ErrorType::TLSHandshakeFailure, "tls", bad).into_up();
-        assert_eq!(Failure::of(&error, &GET).kind, Kind::Certificate);
+        assert_eq!(
+            Failure::of(&error, Request::Asked, &GET).kind,
+            Kind::Certificate
+        );
     }
 
     #[test]
     fn the_transports_verdict_on_a_body_is_kept() {
         let failure = |kind: io::ErrorKind| {
             let error = Error::because(ErrorType::ReadError, "reading", io::Error::from(kind));
-            Failure::of(&error.into_down(), &GET).kind
+            Failure::of(&error.into_down(), Request::Asked, &GET).kind
         };
         assert_eq!(failure(io::ErrorKind::TimedOut), Kind::ClientTimeout);
         assert_eq!(failure(io::ErrorKind::InvalidData), Kind::ClientMalformed);
@@ -629,15 +649,18 @@ mod tests {
     #[test]
     fn a_connector_need_not_say_whose_error_it_is() {
         let error = Error::new(ErrorType::ConnectRefused);
-        assert_eq!(Failure::of(&error, &GET).kind, Kind::ConnectRefused);
+        assert_eq!(
+            Failure::of(&error, Request::Asked, &GET).kind,
+            Kind::ConnectRefused
+        );
         let error = Error::new_in(ErrorType::InternalError);
-        assert_eq!(Failure::of(&error, &GET).status(), 500);
+        assert_eq!(Failure::of(&error, Request::Asked, &GET).status(), 500);
     }
 
     #[test]
     fn another_attempt_is_safe_only_if_nothing_was_sent_or_twice_means_once() {
         let retry = |etype: ErrorType, progress: Progress<'_>| {
-            Failure::of(&Error::new_up(etype), &progress).retry
+            Failure::of(&Error::new_up(etype), Request::Asked, &progress).retry
         };
         let closed = || ErrorType::ConnectionClosed;
         let refused = || ErrorType::ConnectRefused;
@@ -657,8 +680,14 @@ mod tests {
     #[test]
     fn a_refused_http2_stream_is_safe_for_any_method() {
         let mut error = Error::new_up(ErrorType::H2Error);
-        assert_eq!(Failure::of(&error, &POST).retry, Retry::Never);
+        assert_eq!(
+            Failure::of(&error, Request::Asked, &POST).retry,
+            Retry::Never
+        );
         error.set_retry(true);
-        assert_eq!(Failure::of(&error, &POST).retry, Retry::Safe);
+        assert_eq!(
+            Failure::of(&error, Request::Asked, &POST).retry,
+            Retry::Safe
+        );
     }
 }

@@ -2,10 +2,10 @@
 //! whoever reads it there.
 
 use http::HeaderValue;
-use http::header::CONTENT_LENGTH;
 use http::uri::PathAndQuery;
 
-use super::head::{HeadError, HeadLimits, parse_length};
+use super::head::{HeadError, HeadLimits};
+use super::headers::sole_length;
 use super::target::Head;
 
 /// Checks what the `h2` crate leaves open.
@@ -26,12 +26,7 @@ pub(super) fn check_http2(head: Head<'_>, limits: &HeadLimits) -> Result<(), Hea
         }
         check_value(value)?;
     }
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next().map(|length| parse_length(length.as_bytes()));
-    length.transpose()?;
-    lengths
-        .next()
-        .map_or(Ok(()), |_| Err(HeadError::LengthRepeated))
+    sole_length(head.headers).map(drop)
 }
 
 /// White space around a value is malformed in HTTP/2 (RFC 9113 §8.2.1) and no part of it in HTTP/1: a

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::edits::{Edits, Fields};
-use super::head::{is_token, parse_length};
+use super::head::{HeadError, is_token, parse_length};
 use super::request_id::X_REQUEST_ID;
 use super::trust::TrustedProxies;
 
@@ -336,13 +336,17 @@ pub fn is_answer(status: StatusCode, headers: &impl Fields, switch: Switch) -> b
     known && (!switched || switch == Switch::WebSocket)
 }
 
-/// Whether a message says at most once how long it is, and in one way only (RFC 9110 §8.6).
-pub fn has_sound_length(headers: &impl Fields) -> bool {
+/// How long a message says that it is: at most once, and in one way only (RFC 9110 §8.6).
+///
+/// # Errors
+/// [`HeadError::Length`], [`HeadError::LengthRepeated`].
+pub fn sole_length(headers: &impl Fields) -> Result<Option<u64>, HeadError> {
     let mut lengths = headers.values(&CONTENT_LENGTH);
-    let sound = lengths
-        .next()
-        .is_none_or(|length| parse_length(length).is_ok());
-    sound && lengths.next().is_none()
+    let length = lengths.next().map(parse_length).transpose()?;
+    match lengths.next() {
+        None => Ok(length),
+        Some(_) => Err(HeadError::LengthRepeated),
+    }
 }
 
 /// A `Connection` that a message cannot have.

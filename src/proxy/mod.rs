@@ -52,7 +52,7 @@ use edits::Fields;
 use endpoint::Answer;
 use failure::{Failure, Kind, Sent};
 use head::HeadLimits;
-use headers::{Instance, has_sound_length};
+use headers::{Instance, sole_length};
 use judge::Verdict;
 use request_id::RequestIds;
 use stats::Totals;
@@ -184,9 +184,8 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         x: &mut Exchange,
     ) -> Result<()> {
-        if !has_sound_length(&response.headers) {
-            return Err(failure::error(Kind::InvalidResponse));
-        }
+        let length = sole_length(&response.headers);
+        length.map_err(|_| failure::error(Kind::InvalidResponse))?;
         let version = session.req_header().version;
         let received = self.receive(response.status, &response.headers, x);
         let (answer, edits) = received.map_err(failure::error)?;
@@ -316,7 +315,7 @@ impl Gateway {
         mut error: Box<Error>,
         sent: Sent,
     ) -> Box<Error> {
-        let failure = Failure::of(&error, &progress(session, x, sent));
+        let failure = judged(&error, session, x, sent);
         let again = self.ends_attempt(failure, sent, x);
         if again {
             // The body comes from its beginning.
@@ -327,12 +326,17 @@ impl Gateway {
     }
 
     fn failure(&self, session: &mut Session, x: &mut Exchange, error: &Error) -> Failure {
-        let failure = Failure::of(error, &progress(session, x, Sent::Nothing));
-        self.ends_request(|| failure, x)
+        let judged = judged(error, session, x, Sent::Nothing);
+        self.ends_request(judged, x)
     }
 }
 
-fn progress<'a>(session: &'a mut Session, x: &Exchange, sent: Sent) -> failure::Progress<'a> {
+fn judged(error: &Error, session: &mut Session, x: &Exchange, sent: Sent) -> Failure {
+    let request = request_of(session, x);
+    Failure::of(error, request, &progress(session, sent))
+}
+
+fn progress(session: &mut Session, sent: Sent) -> failure::Progress<'_> {
     let answered = match session.response_written() {
         Some(_) => failure::Answered::Something,
         None => failure::Answered::Nothing,
@@ -344,7 +348,6 @@ fn progress<'a>(session: &'a mut Session, x: &Exchange, sent: Sent) -> failure::
         failure::Body::Replayable
     };
     failure::Progress {
-        owing: is_owing(session, x),
         method: &session.req_header().method,
         sent,
         answered,
@@ -354,7 +357,10 @@ fn progress<'a>(session: &'a mut Session, x: &Exchange, sent: Sent) -> failure::
 
 /// Whether an endpoint that says nothing waits for the client. It does not once it has begun to answer,
 /// nor where the client waits for its word (RFC 9110 §10.1.1).
-fn is_owing(session: &mut Session, x: &Exchange) -> bool {
+fn request_of(session: &mut Session, x: &Exchange) -> failure::Request {
     let expects = session.req_header().headers.has(&EXPECT) && x.outcome.received == 0;
-    session.response_written().is_none() && !expects && !session.as_mut().is_body_done()
+    match session.response_written().is_some() || expects || session.as_mut().is_body_done() {
+        true => failure::Request::Asked,
+        false => failure::Request::Owed,
+    }
 }

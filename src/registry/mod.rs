@@ -200,6 +200,7 @@ mod tests {
     use std::sync::Mutex;
 
     use serde_json::{Value, json};
+    use tokio::sync::watch;
 
     use super::*;
     use crate::model::{Entity, EntityRef, Id, Kind, Listener, Refusal};
@@ -207,7 +208,6 @@ mod tests {
     use crate::table::Compiler;
     use crate::tls::Sessions;
     use crate::upstream::{Endpoints, Resolved};
-    use tokio::sync::watch;
 
     struct Opened {
         registry: Registry,

@@ -420,6 +420,15 @@ mod tests {
         }
     }
 
+    /// A pool of so many, which traffic alone judges.
+    fn ejecting(passive: &PassiveCheck, count: u16) -> Pool {
+        let policy = Policy {
+            passive: Some(passive),
+            ..policy()
+        };
+        Pool::build(&policy, members(count), &Endpoints::new())
+    }
+
     fn pick(pool: &Pool, now: Instant) -> Result<Pick, NoEndpoint> {
         pool.pick(0, &Tried::default(), now)
     }
@@ -578,12 +587,7 @@ mod tests {
 
     #[test]
     fn a_tried_endpoint_that_is_healthy_beats_an_unhealthy_one() {
-        let passive = strict();
-        let policy = Policy {
-            passive: Some(&passive),
-            ..policy()
-        };
-        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let pool = ejecting(&strict(), 2);
         let now = Instant::now();
         let down = pick(&pool, now).unwrap();
         down.observe(Outcome::ConnectFailed, now);
@@ -617,12 +621,7 @@ mod tests {
 
     #[test]
     fn an_ejected_endpoint_is_tried_by_one_request_and_returns_with_its_success() {
-        let passive = strict();
-        let policy = Policy {
-            passive: Some(&passive),
-            ..policy()
-        };
-        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let pool = ejecting(&strict(), 2);
         let of_first = |now| {
             let picks = std::iter::repeat_with(|| pick(&pool, now).unwrap()).take(8);
             let first = picks.filter(|pick| pick.addr().port() == 1);
@@ -640,12 +639,7 @@ mod tests {
 
     #[test]
     fn where_traffic_alone_ejects_the_last_is_asked_all_the_same_unless_an_operator_took_it_out() {
-        let passive = strict();
-        let policy = Policy {
-            passive: Some(&passive),
-            ..policy()
-        };
-        let pool = Pool::build(&policy, members(2), &Endpoints::new());
+        let pool = ejecting(&strict(), 2);
         let now = Instant::now();
         let asked = || {
             // So many that chance leaves nobody out.
@@ -688,12 +682,7 @@ mod tests {
 
     #[test]
     fn statuses_in_neither_list_say_nothing() {
-        let passive = strict();
-        let policy = Policy {
-            passive: Some(&passive),
-            ..policy()
-        };
-        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let pool = ejecting(&strict(), 1);
         let now = Instant::now();
         let attempt = pick(&pool, now).unwrap();
         attempt.observe(Outcome::Status(503), now);
@@ -748,12 +737,7 @@ mod tests {
 
     #[test]
     fn an_operators_word_holds_until_the_next_report() {
-        let passive = strict();
-        let policy = Policy {
-            passive: Some(&passive),
-            ..policy()
-        };
-        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let pool = ejecting(&strict(), 1);
         let now = Instant::now();
         let attempt = pick(&pool, now).unwrap();
         attempt.endpoint().mark(Health::Unhealthy);
@@ -769,11 +753,7 @@ mod tests {
             protocol: crate::model::CheckProtocol::Tcp,
             ..strict()
         };
-        let policy = Policy {
-            passive: Some(&passive),
-            ..policy()
-        };
-        let pool = Pool::build(&policy, members(1), &Endpoints::new());
+        let pool = ejecting(&passive, 1);
         let now = Instant::now();
         let attempt = pick(&pool, now).unwrap();
         for _ in 0..10 {

@@ -18,7 +18,7 @@ impl Lane {
     /// A connection to the endpoint chosen, and where it belongs when it is idle again.
     pub(super) async fn connect(
         &self,
-        care: Care,
+        care: Option<Care>,
         x: &mut Exchange,
         alarm: &mut Alarm,
     ) -> Result<(Key, TcpStream), Kind> {
@@ -30,7 +30,7 @@ impl Lane {
             settings: matched.service.connection_key(),
         };
         let now = Instant::now();
-        let kept = self.pool.take(key, care, now);
+        let kept = care.and_then(|care| self.pool.take(key, care, now));
         x.attempt.reused = kept.is_some();
         let stream = match kept {
             Some(stream) => stream,

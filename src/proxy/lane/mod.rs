@@ -230,20 +230,21 @@ impl Lane {
         upload: &mut Upload,
         reserve: &mut Reserve,
     ) -> Result<(), Failed> {
-        let asked = self.ask(visit.care(), visit, upload, reserve).await;
+        let asked = self.ask(Some(visit.care()), visit, upload, reserve).await;
         let Err(failed) = asked else {
             return Ok(());
         };
         let stale = visit.x.attempt.is_stale(failed.kind, failed.sent);
         if stale && failure(visit, upload, failed).retry == Retry::Safe {
-            return self.ask(Care::Utmost, visit, upload, reserve).await;
+            return self.ask(None, visit, upload, reserve).await;
         }
         asked
     }
 
+    /// `care`: of an idle connection; none will do without.
     async fn ask<C: Client>(
         &self,
-        care: Care,
+        care: Option<Care>,
         visit: &mut Visit<'_, C>,
         upload: &mut Upload,
         reserve: &mut Reserve,
@@ -288,7 +289,7 @@ impl Lane {
     /// The client hears that it failed, if it has heard nothing yet.
     async fn give_up<C: Client>(&self, visit: &mut Visit<'_, C>, upload: &Upload, failed: Failed) {
         let judged = failure(visit, upload, failed);
-        let failure = self.gateway.ends_request(|| judged, &mut visit.x);
+        let failure = self.gateway.ends_request(judged, &mut visit.x);
         let mut status = failure.status();
         let reply = failure.reply();
         let kept = reply.as_ref().map(|reply| reply.kind().afterwards());
@@ -401,7 +402,6 @@ fn failure<C: Client>(visit: &Visit<'_, C>, upload: &Upload, failed: Failed) -> 
         sent: failed.sent,
         answered: visit.reception.shown(),
         body: upload.body(),
-        owing: !visit.reception.whole,
     };
     Failure::new(failed.kind, &progress)
 }

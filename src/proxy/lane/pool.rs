@@ -25,8 +25,6 @@ pub(super) enum Care {
     Usual,
     /// The kernel is asked.
     Extra,
-    /// No idle connection will do.
-    Utmost,
 }
 
 /// The idle connections of one worker.
@@ -63,7 +61,6 @@ impl Idle {
                 let read = rustix::net::recv(&self.stream, &mut [0_u8; 1], look);
                 read.is_err_and(|error| error == Errno::AGAIN)
             }
-            Care::Utmost => false,
         }
     }
 }
@@ -80,9 +77,6 @@ impl Pool {
 
     /// The connection used last that is still good.
     pub(super) fn take(&self, key: Key, care: Care, now: Instant) -> Option<TcpStream> {
-        if care == Care::Utmost {
-            return None;
-        }
         let mut shelves = self.shelves();
         while let Some(idle) = shelves.pop(key) {
             let young = now.duration_since(idle.since) < self.idle;

@@ -1,15 +1,15 @@
 //! A request as the lane holds it: read from the bytes that the transport has checked.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora::protocols::http::v2::server::HttpSession;
 
 use crate::proxy::head;
-use crate::proxy::head::{Checked, Framing, parse_length};
-use crate::proxy::headers::elements;
+use crate::proxy::head::{Checked, Framing};
+use crate::proxy::headers::{elements, sole_length};
 use crate::proxy::target::Head;
 
 /// The head of a request and how its body comes.
@@ -70,13 +70,11 @@ impl Request {
         if header.method == Method::CONNECT || header.headers.contains_key(EXPECT) {
             return None;
         }
-        let mut lengths = header.headers.get_all(CONTENT_LENGTH).iter();
-        match (lengths.next(), lengths.next()) {
-            _ if session.is_body_empty() => Some(Body::None),
-            (None, _) => Some(Body::Open),
-            (Some(length), None) => parse_length(length.as_bytes()).ok().map(Body::Length),
-            (Some(_), Some(_)) => None,
+        if session.is_body_empty() {
+            return Some(Body::None);
         }
+        let length = sole_length(&header.headers).ok()?;
+        Some(length.map_or(Body::Open, Body::Length))
     }
 
     /// Takes the head of an HTTP/2 request.
