@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::value::{Check, MILLIS_MAX, SECONDS_MAX, Shape};
+use super::value::{Check, MILLIS_MAX, SECONDS_MAX, Shape, words};
 use super::{Configured, Parameter, Preset, Table, line, number, shown, truth};
 use crate::model::{Monitor, MonitorModule, Secret};
 
@@ -141,11 +141,6 @@ const EVENTS: Shape = Shape::Checked(Check {
     },
     what: "`all`, or a list of events as `master_down,new_master`",
 });
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let words = text.split([',', ' ', '\t']);
-    words.filter(|word| !word.is_empty())
-}
 
 const MARIADB_MON: &[Parameter<Monitor>] = &[
     rule!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::value::{
-    COUNT_AS_TEXT, COUNT_OR_NONE, COUNT_OR_PERCENT, SECONDS_MAX, SIZE_AS_WRITTEN, Shape,
+    COUNT_AS_TEXT, COUNT_OR_NONE, COUNT_OR_PERCENT, SECONDS_MAX, SIZE_AS_WRITTEN, Shape, words,
 };
 use super::{Configured, Parameter, Preset, Table, line, number, shown};
 use crate::model::{Role, Service, SessionPolicy, SessionRouter};
@@ -172,9 +172,7 @@ fn means_roles(service: &Service, options: &str) -> bool {
 }
 
 fn parse_roles(options: &str) -> Result<BTreeSet<Role>, String> {
-    let words = options.split([',', ' ', '\t']);
-    let words = words.filter(|word| !word.is_empty());
-    let parsed: BTreeSet<Role> = words.map(parse_role).collect::<Result<_, _>>()?;
+    let parsed: BTreeSet<Role> = words(options).map(parse_role).collect::<Result<_, _>>()?;
     match parsed.is_empty() {
         true => Err("no option is named".into()),
         false => Ok(parsed),

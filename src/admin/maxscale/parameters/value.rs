@@ -269,6 +269,12 @@ pub(super) const COUNT_OR_PERCENT: Shape = Shape::Checked(Check {
     what: "a number or a percentage",
 });
 
+/// The words of a list, which commas or white space divide.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split([',', ' ', '\t']);
+    words.filter(|word| !word.is_empty())
+}
+
 /// Whether a module is called by one of these names, which have no case.
 pub(super) fn is_module(name: &str, known: &[&str]) -> bool {
     known.iter().any(|known| known.eq_ignore_ascii_case(name))
